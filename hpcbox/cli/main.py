@@ -1,0 +1,94 @@
+"""`hpcbox VERB …`: finds the verb's module, runs it, prints what failed.
+
+The only place that turns errors into messages and exit codes. Verbs are loaded when they are
+used: `hpcbox --version` imports none of them.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import hpcbox
+from hpcbox.errors import HpcboxError, RequestError
+
+# Verb → what `hpcbox --help` says of it, in the order of a user's day.
+VERBS = {
+    "pull": "fetch an image into the store",
+    "images": "list the images in the store",
+    "inspect": "show an image's manifest and config",
+    "rm": "remove an image from the store",
+    "resolve": "print the digest a reference stands for now",
+    "settings": "show the settings and where they come from",
+    "tui": "queues, allocations and ranks on a screen",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are RequestErrors: one line like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(message, hint=f"see '{self.prog} --help'")
+
+
+def _overview() -> argparse.ArgumentParser:
+    verbs = "\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())
+    parser = _Parser(
+        prog="hpcbox",
+        description="Container jobs on Slurm, seen in a terminal.",
+        epilog=f"verbs:\n{verbs}\n\n'hpcbox VERB --help' shows a verb's options and examples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"hpcbox {hpcbox.__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the trace of an error")
+    parser.add_argument("verb", nargs="?", metavar="VERB", help="what to do (default: tui)")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _run(words: Sequence[str]) -> int:
+    overview = _overview()
+    parsed = overview.parse_args(words)
+    verb = parsed.verb or "tui"
+    if parsed.verb is None and not sys.stdout.isatty():
+        overview.print_help()
+        return 0
+    if verb not in VERBS:
+        raise RequestError(f"there is no verb '{verb}'", hint="see 'hpcbox --help'")
+    module = importlib.import_module(f"hpcbox.cli.{verb}")
+    parser = _Parser(
+        prog=f"hpcbox {verb}",
+        description=module.HELP,
+        epilog=f"examples:\n{module.EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    arguments = parser.parse_args(parsed.rest)
+    from hpcbox import settings  # noqa: PLC0415 - after --help, which needs none
+
+    return int(module.run(arguments, settings.load()))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code (hpcbox/errors.py lists them)."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        return _run(words)
+    except HpcboxError as error:
+        if "--debug" in words:
+            raise
+        print(f"hpcbox: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("hpcbox: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`hpcbox images | head`): nothing is wrong, and nothing can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

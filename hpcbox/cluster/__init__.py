@@ -1,0 +1,1 @@
+"""What Slurm says: allocations, steps, nodes and partitions as frozen data."""

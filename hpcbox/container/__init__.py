@@ -1,0 +1,1 @@
+"""Container root to a process in it: mounts, environment, identity."""

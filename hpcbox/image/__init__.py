@@ -1,0 +1,1 @@
+"""Reference to manifest to layers; talks to registries, knows no disk layout."""

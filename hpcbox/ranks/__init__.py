@@ -1,0 +1,1 @@
+"""Allocation and container to running ranks."""

@@ -1,0 +1,1 @@
+"""Flags to request: what the user wants, parsed and checked."""

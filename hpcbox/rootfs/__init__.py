@@ -1,0 +1,1 @@
+"""Layers to container root: unpacking and stacking."""

@@ -1,0 +1,254 @@
+"""Settings: one table, and where each value came from.
+
+A row names the setting, its key in the TOML files, its environment variable, its parser and its
+default. Later sources win: built-in default, /etc/hpcbox/hpcbox.toml, the user's
+~/.config/hpcbox/hpcbox.toml, environment. An unknown key is an error that names the nearest one.
+
+Root takes no setting from environment or home: on nodes the site's file is compiled once, by
+`hpcbox settings --compile`, into a root-owned JSON file that `load_compiled` reads, and the node
+program (which may not import this module: see hpcbox/node.py) reads as plain JSON.
+"""
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from hpcbox.errors import SettingsError
+
+SITE_FILE = "/etc/hpcbox/hpcbox.toml"
+USER_FILE = "~/.config/hpcbox/hpcbox.toml"
+COMPILED_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """How one registry is reached.
+
+    Attributes:
+        plain_http: speak http without TLS (loopback registries may without any setting).
+        ca_file: PEM file of the certificate authority, or None for the system's.
+    """
+
+    plain_http: bool = False
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings with their values; field names are the keys of the files.
+
+    Attributes:
+        store: folder of the node store.
+        service_user: account that owns the site's store; empty in user mode.
+        default_registry: registry of a reference that names none.
+        mounts: folders of the node that every container of the site sees, when they exist.
+        access_seconds: how long a registry's yes to a user's token for an image is remembered.
+        timeout_seconds: limit for connecting to a registry and for its first answer.
+        stall_seconds: limit for a registry that has stopped sending.
+        pull_threads: layers fetched at the same time.
+        max_image_bytes: limit for an image's uncompressed size.
+        max_entries: limit for the entries of an image's layers together.
+        upper_bytes: size limit of a container's writable layer; 0 is half of the node's memory.
+        registries: per registry (HOST[:PORT]), how it is reached.
+        origins: setting → where its value came from; for people.
+    """
+
+    store: str
+    service_user: str = ""
+    default_registry: str = "docker.io"
+    mounts: tuple[str, ...] = ()
+    access_seconds: int = 3600
+    timeout_seconds: float = 10.0
+    stall_seconds: float = 30.0
+    pull_threads: int = 3
+    max_image_bytes: int = 200 * 2**30
+    max_entries: int = 10_000_000
+    upper_bytes: int = 0
+    registries: Mapping[str, Registry] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+class Row(NamedTuple):
+    """One setting: its variable (None: file only), its parser and its one-line description."""
+
+    name: str
+    variable: str | None
+    parse: Callable[[Any], Any]
+    description: str
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text is wanted")  # noqa: TRY004 - _parse turns it into SettingsError
+    return value
+
+
+def _absolute(value: Any) -> str:
+    path = os.path.expanduser(_text(value))
+    if not os.path.isabs(path):
+        raise ValueError("an absolute path is wanted")
+    return os.path.normpath(path)
+
+
+def _count(value: Any) -> int:
+    number = int(value) if isinstance(value, str) else value
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ValueError("a whole number, 0 or more, is wanted")
+    return number
+
+
+def _seconds(value: Any) -> float:
+    number = float(value)
+    if not 0 < number < 86400:
+        raise ValueError("a number of seconds between 0 and 86400 is wanted")
+    return number
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    items = value.split(":") if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise ValueError("a list of absolute paths is wanted")  # noqa: TRY004 - as in _text
+    return tuple(_absolute(item) for item in items)
+
+
+def _registries(value: Any) -> dict[str, Registry]:
+    if not isinstance(value, dict):
+        raise ValueError('tables like [registries."registry.site:5000"] are wanted')  # noqa: TRY004
+    known = {item.name for item in fields(Registry)}
+    result = {}
+    for name, table in value.items():
+        unknown = sorted(set(table) - known)
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' of {name} is unknown (known: {sorted(known)})")
+        result[name] = Registry(**table)
+    return result
+
+
+TABLE = (
+    Row("store", "HPCBOX_STORE", _absolute, "folder of the node store"),
+    Row("service_user", None, _text, "account that owns the site's store"),
+    Row("default_registry", "HPCBOX_DEFAULT_REGISTRY", _text, "registry of short references"),
+    Row("mounts", None, _paths, "folders that every container of the site sees"),
+    Row("access_seconds", None, _count, "how long a registry's yes to a user is remembered"),
+    Row("timeout_seconds", "HPCBOX_TIMEOUT_SECONDS", _seconds, "limit for connecting"),
+    Row("stall_seconds", "HPCBOX_STALL_SECONDS", _seconds, "limit for a registry that went silent"),
+    Row("pull_threads", "HPCBOX_PULL_THREADS", _count, "layers fetched at the same time"),
+    Row("max_image_bytes", None, _count, "limit for an image's uncompressed size"),
+    Row("max_entries", None, _count, "limit for the entries of an image"),
+    Row("upper_bytes", None, _count, "size of the writable layer, 0: half of the memory"),
+    Row("registries", None, _registries, "how each registry is reached"),
+)
+
+
+def load(
+    environ: Mapping[str, str] | None = None,
+    *,
+    site_file: str = SITE_FILE,
+    user_file: str = USER_FILE,
+) -> Settings:
+    """Return the settings of this user on this machine.
+
+    Root reads the site's file only.
+
+    Raises:
+        SettingsError: a file or variable can't be read as settings.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    files = [site_file] if os.geteuid() == 0 else [site_file, os.path.expanduser(user_file)]
+    for path in files:
+        for name, value in read_file(path).items():
+            if name in ("store", "service_user") and path != site_file:
+                raise SettingsError(f"{path}: '{name}' belongs to {site_file}")
+            values[name], origins[name] = value, path
+    site_store = values.pop("store", None)
+    # The site's store belongs to its service user; a user's own pulls go to the user's store.
+    if site_store is not None and os.geteuid() == 0:
+        values["store"] = site_store
+    for row in TABLE:
+        if row.variable is not None and environ.get(row.variable):
+            values[row.name] = _parse(row, environ[row.variable], row.variable)
+            origins[row.name] = row.variable
+    if "store" not in values:
+        values["store"] = f"/tmp/hpcbox-{os.geteuid()}"  # noqa: S108 - 0700, checked when opened
+        origins["store"] = "default"
+    return Settings(**values, origins=origins)
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """Return the values of one TOML file, parsed; an absent file is an empty one.
+
+    Raises:
+        SettingsError: the file isn't TOML, has an unknown key or a wrong value.
+    """
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read {path}: {error}") from error
+    rows = {row.name: row for row in TABLE}
+    values = {}
+    for key, value in table.items():
+        if key not in rows:
+            near = difflib.get_close_matches(key, rows, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(rows)}"
+            raise SettingsError(f"{path}: unknown setting '{key}'", hint=hint)
+        values[key] = _parse(rows[key], value, path)
+    return values
+
+
+def _parse(row: Row, value: Any, origin: str) -> Any:
+    try:
+        return row.parse(value)
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"{origin}: {row.name}: {error}") from error
+
+
+def compile_site(path: str) -> str:
+    """Return the JSON text of a site's TOML file for `load_compiled` and the node program.
+
+    Raises:
+        SettingsError: the file is wrong, or lacks what a site must say.
+    """
+    values = read_file(path)
+    values.setdefault("store", "/var/lib/hpcbox")
+    values.setdefault("service_user", "hpcbox")
+    settings = Settings(**values)
+    table = {
+        item.name: getattr(settings, item.name)
+        for item in fields(settings)
+        if item.name not in ("registries", "origins")
+    }
+    table["registries"] = {
+        name: {"plain_http": registry.plain_http, "ca_file": registry.ca_file}
+        for name, registry in settings.registries.items()
+    }
+    return json.dumps({"version": COMPILED_VERSION, **table}, indent=1, sort_keys=True) + "\n"
+
+
+def load_compiled(path: str) -> Settings:
+    """Return the settings that `compile_site` wrote.
+
+    Raises:
+        SettingsError: the file can't be read or has another version.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            table = json.load(file)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {path}: {error}") from error
+    if table.pop("version", None) != COMPILED_VERSION:
+        raise SettingsError(
+            f"{path} was compiled by another version",
+            hint="run 'hpcbox settings --compile' again",
+        )
+    table["mounts"] = tuple(table["mounts"])
+    table["registries"] = _registries(table["registries"])
+    return Settings(**table, origins=dict.fromkeys(table, path))

@@ -1,0 +1,1 @@
+"""The node store: verified layers and images on node-local disk."""

@@ -1,0 +1,1 @@
+"""The screens of hpcbox: the only package that imports textual."""
