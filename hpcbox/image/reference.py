@@ -1,0 +1,252 @@
+"""Image references: the text that a user types, parsed once, at the door.
+
+    [docker://][REGISTRY/]NAME[:TAG][@DIGEST]      also REGISTRY#NAME…
+    dockerd://NAME  podman://NAME                  images of a local engine
+    oci:DIR[:REF]  oci-archive:FILE  docker-archive:FILE  dir:PATH
+    a path to a .sqsh, .squashfs or .erofs file
+
+The grammar of names, tags and registries is distribution/reference's; the rule that tells a
+registry from the first part of a name is Docker's (a dot, a colon or `localhost`). Every form is
+known here; which of them can be fetched is decided where they are used.
+"""
+
+import re
+from dataclasses import dataclass
+
+from hpcbox.errors import ImageError, ReferenceInvalid, RequestError, shorten
+from hpcbox.image.digest import Digest
+
+DOCKER_HUB = "docker.io"
+DEFAULT_TAG = "latest"
+
+_LOCAL_FORMS = {
+    "dockerd://": "an image of the local Docker daemon",
+    "podman://": "an image of the local Podman",
+    "oci-archive:": "an OCI archive",
+    "docker-archive:": "a Docker archive",
+    "oci:": "an OCI layout folder",
+    "dir:": "a folder",
+}
+_FILE_SUFFIXES = (".sqsh", ".squashfs", ".erofs")
+_MAXIMUM_LENGTH = 1024
+_NAME_PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+    r"|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+)
+_HUB_NAMES = {"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "docker.io"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An image in a registry.
+
+    Attributes:
+        registry: HOST or HOST:PORT.
+        repository: the name inside the registry, with `library/` where Docker Hub wants it.
+        tag: the tag, or None when only a digest was given.
+        digest: the digest that the bytes must have, or None.
+    """
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @property
+    def target(self) -> str:
+        """What the manifest is asked for by: the digest when there is one, else the tag."""
+        return str(self.digest) if self.digest else (self.tag or DEFAULT_TAG)
+
+    def __str__(self) -> str:
+        """The canonical text, which parses to an equal value."""
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.registry}/{self.repository}{tag}{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReference:
+    """An image that lies on this machine.
+
+    Attributes:
+        form: the form's prefix, as `oci:`, or `path` for a file system image.
+        location: what follows the prefix.
+    """
+
+    form: str
+    location: str
+
+    def __str__(self) -> str:
+        """The text as it was typed."""
+        return self.location if self.form == "path" else f"{self.form}{self.location}"
+
+
+def parse(text: str, default_registry: str = DOCKER_HUB) -> Reference | LocalReference:
+    """Return what a user's text refers to.
+
+    `default_registry` is the registry of a name without one.
+
+    Raises:
+        ReferenceInvalid: the text is no reference; says what is wrong and what was meant.
+    """
+    _check_characters(text)
+    for form in _LOCAL_FORMS:
+        if text.startswith(form):
+            location = text.removeprefix(form)
+            if not location:
+                raise _invalid(text, f"nothing follows '{form}'")
+            return LocalReference(form, location)
+    if text.startswith(("/", "./", "../", "~")) or text.lower().endswith(_FILE_SUFFIXES):
+        return _file(text)
+    return _in_registry(text, default_registry)
+
+
+def parse_fetchable(text: str, default_registry: str = DOCKER_HUB) -> Reference:
+    """Return the registry reference of the text: the only form that can be fetched so far.
+
+    Raises:
+        ReferenceInvalid: the text is no reference.
+        RequestError: it is one of a form that is not supported yet.
+    """
+    reference = parse(text, default_registry)
+    if isinstance(reference, LocalReference):
+        kind = _LOCAL_FORMS.get(reference.form, "a file system image")
+        raise RequestError(
+            f"image '{shorten(text, 120)}' is {kind}, which is not supported yet",
+            hint="push it to a registry and name it as REGISTRY/NAME:TAG",
+        )
+    return reference
+
+
+def _file(text: str) -> LocalReference:
+    if not text.lower().endswith(_FILE_SUFFIXES):
+        raise _invalid(
+            text, "a path must end in .sqsh, .squashfs or .erofs", "a folder is written dir:PATH"
+        )
+    return LocalReference("path", text)
+
+
+def _in_registry(text: str, default_registry: str) -> Reference:
+    rest = text.removeprefix("docker://")
+    _check_scheme(text, rest)
+    rest, digest = _split_digest(text, rest)
+    registry, name = _split_registry(text, rest)
+    name, tag = _split_tag(text, name)
+    if registry is None:
+        registry = default_registry
+    if registry in _HUB_NAMES:
+        registry = DOCKER_HUB
+        name = name if "/" in name else f"library/{name}"
+    _check_name(text, name)
+    if tag is None and digest is None:
+        tag = DEFAULT_TAG
+    return Reference(registry, name, tag, digest)
+
+
+def _check_characters(text: str) -> None:
+    if not text.strip():
+        raise ReferenceInvalid(
+            "the image reference is empty",
+            hint="REGISTRY/NAME:TAG is meant, as docker.io/debian:12",
+        )
+    if len(text) > _MAXIMUM_LENGTH:
+        raise _invalid(text, f"it has {len(text)} characters, {_MAXIMUM_LENGTH} are allowed")
+    for character in text:
+        if character.isspace() or not character.isprintable():
+            raise _invalid(text, f"it holds the character {character!r}")
+        if 0xDC80 <= ord(character) <= 0xDCFF:
+            raise _invalid(text, "it is not UTF-8")
+
+
+def _check_scheme(text: str, rest: str) -> None:
+    scheme, separator, after = rest.partition("://")
+    if not separator:
+        return
+    if scheme in ("http", "https"):
+        raise _invalid(text, "it is a web address", f"'{shorten(after, 120)}' may be meant")
+    raise _invalid(
+        text,
+        f"'{shorten(scheme, 40)}://' is unknown",
+        f"known: docker://, {', '.join(_LOCAL_FORMS)}",
+    )
+
+
+def _split_digest(text: str, rest: str) -> tuple[str, Digest | None]:
+    rest, at, digest = rest.partition("@")
+    if not at:
+        return rest, None
+    if "/" in digest or "#" in digest:
+        raise _invalid(
+            text,
+            "it names a user",
+            "credentials come from 'docker login', leave out what precedes @",
+        )
+    try:
+        return rest, Digest.parse(digest)
+    except ImageError as error:
+        raise ReferenceInvalid(
+            f"image reference '{shorten(text, 120)}': {error.message}", hint=error.hint
+        ) from error
+
+
+def _split_registry(text: str, rest: str) -> tuple[str | None, str]:
+    if "#" in rest:
+        registry, _, name = rest.partition("#")
+    else:
+        registry, slash, name = rest.partition("/")
+        # A first part with upper case can't be a name: Docker takes it for a host, too.
+        named = "." in registry or ":" in registry or registry == "localhost"
+        if not slash or not (named or registry != registry.lower()):
+            return None, rest
+    match = _HOST.fullmatch(registry)
+    if not match:
+        raise _invalid(
+            text, f"'{shorten(registry, 80)}' is no registry", "HOST or HOST:PORT is meant"
+        )
+    if match[1] is not None and not 0 < int(match[1]) < 65536:
+        raise _invalid(text, f"port {match[1]} of the registry does not exist")
+    return registry.lower(), name
+
+
+def _split_tag(text: str, name: str) -> tuple[str, str | None]:
+    head, colon, tag = name.partition(":")
+    if not colon:
+        return name, None
+    if not tag:
+        raise _invalid(text, "no tag follows the colon", f"'{shorten(head, 120)}' may be meant")
+    if "/" in tag:
+        raise _invalid(text, "a slash follows the tag", "REGISTRY/NAME:TAG is meant")
+    if not _TAG.fullmatch(tag):
+        raise _invalid(
+            text,
+            f"'{shorten(tag, 60)}' is no tag",
+            "letters, digits, '_', '.', '-' are allowed, at most 128 of them",
+        )
+    return head, tag
+
+
+def _check_name(text: str, name: str) -> None:
+    if not name:
+        raise _invalid(text, "it names no image", "REGISTRY/NAME:TAG is meant")
+    if len(name) > 255:
+        raise _invalid(text, f"its name has {len(name)} characters, 255 are allowed")
+    for part in name.split("/"):
+        if _NAME_PART.fullmatch(part):
+            continue
+        if not part:
+            raise _invalid(text, "a part of its name is empty", "look for '//' and a '/' at an end")
+        if _NAME_PART.fullmatch(part.lower()):
+            raise _invalid(
+                text, "its name has upper-case letters", f"'{name.lower()}' may be meant"
+            )
+        raise _invalid(
+            text,
+            f"'{shorten(part, 60)}' is no part of a name",
+            "lower-case letters and digits, with '.', '_' or '-' between them, are allowed",
+        )
+
+
+def _invalid(text: str, reason: str, hint: str | None = None) -> ReferenceInvalid:
+    return ReferenceInvalid(f"image reference '{shorten(text, 120)}': {reason}", hint=hint)
