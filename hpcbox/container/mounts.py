@@ -1,0 +1,49 @@
+"""Which mounts a container gets, in their order: the design's table, pure.
+
+/proc, /sys and /dev of the node; its /tmp; the site's list; the job's working directory; then the
+user's own. Loaded on every node and step.
+"""
+
+from hpcbox.request.mounts import NODEV, NOSUID, Mount, parse
+from hpcbox.request.wire import ContainerRequest
+
+# A working directory here would hide what the image keeps at the same place.
+_IMAGE_TREES = ("/bin", "/boot", "/etc", "/proc", "/run", "/sbin", "/sys", "/dev", "/usr")
+_IMAGE_FOLDERS = ("/", "/opt", "/root", "/var")
+
+
+def kernel_mounts() -> list[Mount]:
+    """Return the mounts of the kernel's own trees; /dev keeps its devices."""
+    return [
+        Mount("/proc", "/proc", NOSUID | NODEV, required=True),
+        Mount("/sys", "/sys", NOSUID | NODEV, required=True),
+        Mount("/dev", "/dev", NOSUID, required=True),
+    ]
+
+
+def folder_mounts(request: ContainerRequest, site_mounts: tuple[str, ...]) -> list[Mount]:
+    """Return the node's folders that the container sees, the user's own last.
+
+    Raises:
+        MountRefused: the user's list breaks the grammar or the rules.
+    """
+    mounts = [
+        Mount(path, path, NOSUID | NODEV, required=False)
+        for path in ("/tmp", *site_mounts)  # noqa: S108
+    ]
+    if _wants_working_directory(request.cwd, mounts):
+        mounts.append(Mount(request.cwd, request.cwd, NOSUID | NODEV, required=False))
+    return mounts + parse(request.mounts, request.cwd)
+
+
+def _wants_working_directory(cwd: str, mounts: list[Mount]) -> bool:
+    if not cwd.startswith("/") or cwd in _IMAGE_FOLDERS:
+        return False
+    if any(is_below(cwd, tree) for tree in _IMAGE_TREES) or cwd.startswith("/lib"):
+        return False
+    return not any(is_below(cwd, mount.target) for mount in mounts)
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether a path in normal form is a folder or lies in it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

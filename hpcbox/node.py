@@ -1,0 +1,247 @@
+"""The node program: makes the container of one step on one node and hands its namespace over.
+
+    plugin (local task 0) ─► node program (root)
+                               ├─ service child   (service user): image's record, layer folders
+                               ├─ fetcher, writer (user, service user): only if the image is missing
+                               └─ user child      (job's user): mount sources, targets, files
+                               mounts of descriptors, pivot_root ─► namespace ─► plugin
+
+Root forks, mounts descriptors, and copies bytes that it doesn't look into; each child becomes its
+principal for good before it reads anything (principals.py). Progress and errors go to the plugin,
+which writes them to the task's stderr as the user.
+
+Started once per step and node by the plugin with `-I -S`; start-up is a budget: the standard
+library only, without dataclasses, enum, pathlib, logging, tomllib, asyncio, typing and json
+(tests/test_start_up.py pins what is loaded).
+"""
+
+import _signal  # signal itself costs enum
+import os
+import sys
+
+from hpcbox import packets, principals
+from hpcbox.container import root as container_root
+from hpcbox.container.root import Refused, expect
+from hpcbox.errors import HpcboxError, NodeSetupFailed, one_line
+from hpcbox.json_scan import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hpcbox.principals import Role
+
+COULD_NOT_START = 125
+_REQUEST, _PLUGIN = 3, 4
+_MAX_REQUEST = 2**20
+
+
+class Order:
+    """What the plugin says of the step; its own words, not the user's.
+
+    Attributes:
+        uid, gid, groups: the job's user.
+        job, step: ids as Slurm prints them.
+        owner: pid of slurmstepd, whose life is the step's.
+        settings: path of the site's compiled settings.
+    """
+
+    __slots__ = ("gid", "groups", "job", "owner", "settings", "step", "uid")
+
+    def __init__(self, words: list[str]) -> None:
+        values = dict(zip(words[::2], words[1::2], strict=True))
+        self.uid = int(values["--uid"])
+        self.gid = int(values["--gid"])
+        self.groups = tuple(int(gid) for gid in values["--groups"].split(",") if gid)
+        self.job = values["--job"]
+        self.step = values["--step"]
+        self.owner = int(values["--owner"])
+        self.settings = values["--settings"]
+
+
+class Site:
+    """The settings that the node program needs, from the compiled file."""
+
+    __slots__ = ("access_seconds", "gid", "mounts", "store", "uid", "upper_bytes")
+
+    def __init__(self, path: str) -> None:
+        try:
+            with open(path, encoding="utf-8") as file:
+                table = loads(file.read())
+            if not isinstance(table, dict) or table["version"] != 1:
+                raise NodeSetupFailed(f"{path} was compiled by another version of hpcbox")
+            self.store = str(table["store"])
+            self.mounts = tuple(str(path) for path in table["mounts"])
+            self.access_seconds = int(table["access_seconds"])
+            self.upper_bytes = int(table["upper_bytes"])
+            service_user = str(table["service_user"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise NodeSetupFailed(
+                f"cannot read the settings {path}: {error}",
+                hint="an administrator runs 'hpcbox settings --compile'",
+            ) from error
+        self.uid, self.gid = principals.service_account(service_user)
+
+
+def main(words: list[str]) -> None:
+    """Make the container, tell the plugin, and end this process."""
+    plugin = packets.adopt(_PLUGIN)
+    try:
+        _make_container(Order(words), plugin)
+    except Refused as refused:
+        _fail(plugin, refused.text)
+    except HpcboxError as error:
+        _fail(plugin, str(error).encode())
+    except Exception as error:  # noqa: BLE001 - fail closed, and in one line: this is a defect
+        text = f"a defect in the node program: {type(error).__name__}: {error}"
+        _fail(plugin, one_line(text).encode())
+    os._exit(COULD_NOT_START)
+
+
+def _make_container(order: Order, plugin: packets.Socket) -> None:
+    site = Site(order.settings)
+    request = os.pread(_REQUEST, _MAX_REQUEST, 0)
+    user = (order.uid, order.gid)
+    namespace = _enter_namespace()
+    opener = _fork_user_child(order, site, request)
+    layers, image_part = _image(order, site, request, plugin)
+    root = container_root.mount_layers(layers, (site.uid, site.gid), user, site.upper_bytes)
+    environment = container_root.mount_folders(opener, root, image_part, user)
+    container_root.pivot(root)
+    packets.send(plugin, b"R", b"", (namespace, environment))
+    _reap()
+    os._exit(0)
+
+
+def _reap() -> None:
+    """Wait for the children, who have all said their last."""
+    try:
+        while True:
+            os.wait()
+    except ChildProcessError:
+        return
+
+
+def _enter_namespace() -> int:
+    container_root.enter_private_namespace()
+    return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _fork_user_child(order: Order, site: Site, request: bytes) -> packets.Socket:
+    """Start the job's user's part; it opens the mount sources while the image is looked up."""
+
+    def role(socket: packets.Socket) -> None:
+        from hpcbox.container import opener  # noqa: PLC0415 - pwd and grp load in this child only
+
+        opener.serve(socket, request, site.mounts, container_root.ROOT)
+
+    return _fork((order.uid, order.gid, order.groups), role)
+
+
+def _image(
+    order: Order, site: Site, request: bytes, plugin: packets.Socket
+) -> tuple[list[int], int]:
+    """Return the image's layer folders, bottom first, and its part of the environment.
+
+    The store's record is asked first; if it or the user's right to it is missing the image is
+    pulled and the store asked again.
+    """
+    layers, image_part = _ask_store(order, site, request, "")
+    if image_part is None:
+        digest = _pull(order, site, request, plugin)
+        layers, image_part = _ask_store(order, site, request, digest)
+    if image_part is None:
+        raise NodeSetupFailed("the image was removed from the store while it was pulled")
+    return layers, image_part
+
+
+def _ask_store(
+    order: Order, site: Site, request: bytes, digest: str
+) -> tuple[list[int], int | None]:
+    def role(socket: packets.Socket) -> None:
+        from hpcbox.store import librarian  # noqa: PLC0415 - in this child only
+
+        librarian.serve(
+            socket,
+            request,
+            digest,
+            store=site.store,
+            uid=order.uid,
+            access_seconds=site.access_seconds,
+            lease=(order.job, order.step, order.owner),
+        )
+
+    socket = _fork((site.uid, site.gid, ()), role)
+    layers: list[int] = []
+    while True:
+        packet = expect(packets.receive(socket), b"LIM", "service")
+        if packet.kind == b"M":
+            return [], None
+        if packet.kind == b"I":
+            return layers, packet.descriptors[0]
+        layers += packet.descriptors
+
+
+def _pull(order: Order, site: Site, request: bytes, plugin: packets.Socket) -> str:
+    """Fetch the image as the user, write it as the service user; return its digest in hex.
+
+    Raises:
+        Refused: one of the two said why it can't be had.
+        NodeSetupFailed: one of them died.
+    """
+    from hpcbox.container import pulling  # noqa: PLC0415 - only when an image is missing
+
+    fetcher_end, writer_end = packets.pair()
+
+    def fetch(socket: packets.Socket) -> None:
+        pulling.fetch(socket, fetcher_end, request, order.settings)
+
+    def write(socket: packets.Socket) -> None:
+        pulling.write(socket, writer_end, site.store, order.uid, order.settings)
+
+    fetcher = (order.uid, order.gid, order.groups)
+    reports = _fork(fetcher, fetch, keep=(fetcher_end.fileno(),))
+    result = _fork((site.uid, site.gid, ()), write, keep=(writer_end.fileno(),), network=False)
+    fetcher_end.close()
+    writer_end.close()
+    while (packet := packets.receive(reports)) is not None:
+        if packet.kind == b"E":
+            raise Refused(packet.payload)
+        packets.send(plugin, b"P", _spoken(packet.payload))
+    packet = expect(packets.receive(result), b"D", "pulling")
+    digest = packet.payload.decode("ascii", "replace")
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise NodeSetupFailed("the pulling process spoke out of turn")
+    return digest
+
+
+def _fork(
+    account: tuple[int, int, tuple[int, ...]],
+    role: "Role",
+    *,
+    keep: tuple[int, ...] = (),
+    network: bool = True,
+) -> packets.Socket:
+    """Run a role in a child that is another principal; return the connection to it.
+
+    The child ends with its role, and is killed if this process dies before.
+    """
+    ours, theirs = packets.pair()
+    principals.fork(account, role, theirs, keep=keep, network=network)
+    theirs.close()
+    return ours
+
+
+def _fail(plugin: packets.Socket, text: bytes) -> None:
+    try:
+        packets.send(plugin, b"E", bytes((COULD_NOT_START,)) + _spoken(text))
+    except OSError:
+        # The task has gone (scancel): there is nobody to tell.
+        os.kill(os.getpid(), _signal.SIGKILL)
+
+
+def _spoken(text: bytes) -> bytes:
+    node = os.uname().nodename.partition(".")[0]
+    return b"hpcbox: " + node.encode() + b": " + text[:4000]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
