@@ -1,0 +1,105 @@
+/* node_program.c owns the node program's command line and its trust check (contract: hpcbox/node.py
+ * reads the same arguments). What it answers is node_step.c's. */
+#define _GNU_SOURCE
+#include "node_program.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "channel.h"
+#include "cleanup.h"
+
+/* Root executes nothing that somebody else could have written. */
+static bool trusted(const struct program *program, char failure[FAILURE_BYTES])
+{
+	char module[PATH_MAX], text[PATH_MAX] = "";
+	const char *const paths[] = { program->python, module, program->settings };
+	const char *reason = NULL;
+
+	(void) snprintf(module, sizeof(module), "%s/hpcbox/node.py", program->prefix);
+	for (size_t i = 0; i < 3 && !reason; i++)
+		reason = path_distrust(paths[i], 0, 0, text);
+	if (!reason && access(program->python, X_OK) < 0)
+		reason = strerror(errno);
+	if (reason)
+		(void) snprintf(failure, FAILURE_BYTES, "cannot start the node program: %s: %s — tell the administrator",
+				text, reason);
+	return !reason;
+}
+
+static char *join_groups(spank_t spank)
+{
+	gid_t *groups = NULL;
+	int count = 0;
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	(void) spank_get_item(spank, S_JOB_SUPPLEMENTARY_GIDS, &groups, &count);
+	for (int i = 0; i < count; i++)
+		fprintf(out, "%s%u", i ? "," : "", groups[i]);
+	(void) fclose(out);
+	return text;
+}
+
+/* A memory file with the request, or -1. */
+static int write_request(spank_t spank, struct request *request)
+{
+	char cwd[PATH_MAX], **arguments = NULL;
+	int count = 0;
+	AUTO_FREE char *json = NULL;
+
+	/* Slurm has changed to the job's working directory before task_init_privileged. */
+	request->cwd = getcwd(cwd, sizeof(cwd)) ? cwd : "/";
+	if (request->batch && spank_get_item(spank, S_JOB_ARGV, &count, &arguments) == ESPANK_SUCCESS && count > 0)
+		request->script = arguments[0];
+	json = request_json(request);
+	return json ? memory_file("hpcbox-request", json, strlen(json)) : -1;
+}
+
+static pid_t execute(spank_t spank, const struct program *program, int request, int end)
+{
+	static char code[] = "import sys; sys.path[:0] = [sys.argv[1]]; from hpcbox.node import main; main(sys.argv[2:])";
+	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", language[] = "LANG=C.UTF-8";
+	static char *const environment[] = { path, language, NULL };
+	AUTO_FREE char *groups = join_groups(spank);
+	char numbers[5][16];
+	uint32_t values[5] = { 0 }; /* uid_t and gid_t are 32 bits wide too */
+
+	if (!groups || spank_get_item(spank, S_JOB_UID, &values[0]) || spank_get_item(spank, S_JOB_GID, &values[1])
+	    || spank_get_item(spank, S_JOB_ID, &values[2]) || spank_get_item(spank, S_JOB_STEPID, &values[3]))
+		return -1;
+	values[4] = (uint32_t) getppid();
+	for (size_t i = 0; i < 5; i++)
+		(void) snprintf(numbers[i], sizeof(numbers[i]), "%u", values[i]);
+	const char *const arguments[] = { program->python, "-I", "-S", "-c", code, program->prefix,
+		"--uid", numbers[0], "--gid", numbers[1], "--job", numbers[2], "--step", numbers[3],
+		"--owner", numbers[4], "--settings", program->settings, "--groups", groups, NULL };
+	return helper_start(&(struct helper) { .arguments = arguments, .environment = environment, .root = true,
+		.fds = { -1, -1, STDERR_FILENO, request, end }, .fd_count = 5 });
+}
+
+pid_t node_program_start(spank_t spank, const struct program *program, struct request *request,
+			 int *channel, char failure[FAILURE_BYTES])
+{
+	int ends[2] = { -1, -1 };
+	pid_t pid;
+
+	if (!trusted(program, failure))
+		return -1;
+	AUTO_CLOSE int file = write_request(spank, request);
+	if (file < 0 || channel_pair(ends) < 0) {
+		(void) snprintf(failure, FAILURE_BYTES, "cannot hand over the request: %s", strerror(errno));
+		return -1;
+	}
+	AUTO_CLOSE int theirs = ends[1];
+	*channel = ends[0];
+	pid = execute(spank, program, file, theirs);
+	if (pid < 0)
+		(void) snprintf(failure, FAILURE_BYTES, "cannot start the node program: %s", strerror(errno));
+	return pid;
+}

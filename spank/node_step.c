@@ -1,0 +1,357 @@
+/* node_step.c owns the order of events on a node and the step's descriptors. How a process is
+ * started, entered or told something belongs to node_program.c, enter.c and channel.c. */
+#define _GNU_SOURCE
+#include "node_step.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "batch.h"
+#include "channel.h"
+#include "cleanup.h"
+#include "enter.h"
+#include "message.h"
+#include "node_program.h"
+
+/* slurm.h's values, which spank.h doesn't give. */
+#define BATCH_STEP 0xfffffffbU
+#define EXTERN_STEP 0xfffffffcU
+
+/* The kernel's limit for one string of an environment. */
+enum { VARIABLE_BYTES = 128 * 1024 + 1, REAP_TIMEOUT_MS = 5000 };
+
+/* One process serves one step; SPANK hands no state from callback to callback. */
+static struct {
+	enum { ON_HOST, INSIDE, WRAPPED } kind;
+	struct image_choice image;
+	struct request request;
+	char node[256];
+	int task;        /* number of this task on this node */
+	int go[2];       /* slurmstepd → first task: you are in your cgroups */
+	int hub[2];      /* first task → its siblings: the container is ready */
+	int program_end; /* node program → first task */
+	pid_t program;
+	char failure[FAILURE_BYTES];
+} step = { .go = { -1, -1 }, .hub = { -1, -1 }, .program_end = -1, .program = -1 };
+
+/* Remembers the first failure; step_task says it where the user can see it. */
+static void __attribute__((format(printf, 1, 2))) remember_failure(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	if (!step.failure[0])
+		(void) vsnprintf(step.failure, sizeof(step.failure), format, arguments);
+	va_end(arguments);
+}
+
+/* Ends the task; what happens to all tasks of a node is said by the first alone. */
+static void __attribute__((noreturn)) end_task(int code)
+{
+	if (step.task == 0)
+		say(step.node, "%s", step.failure);
+	_exit(code);
+}
+
+/* The job's variable, NULL when unset or empty. Overwritten by the next call. */
+static const char *job_variable(spank_t spank, const char *name)
+{
+	static char value[VARIABLE_BYTES];
+
+	return spank_getenv(spank, name, value, sizeof(value)) == ESPANK_SUCCESS && *value ? value : NULL;
+}
+
+static char *copy(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+/* What the client exported; the option itself when the job came from a client without hpcbox. */
+static char *step_value(spank_t spank, const char *variable, const struct options *options, enum option_id id)
+{
+	const char *exported = job_variable(spank, variable), *value = exported ? exported : options->given[id];
+	const char *problem = value ? value_problem(value) : NULL;
+
+	if (problem)
+		remember_failure("--%s: %s", option_rows[id].name, problem);
+	return copy(value);
+}
+
+/* The decision of the client, or what a client without hpcbox left. */
+static void choose_step_image(spank_t spank, const struct options *options)
+{
+	AUTO_FREE char *decided = copy(job_variable(spank, "SLURM_HPCBOX_IMAGE"));
+	AUTO_FREE char *script = copy(job_variable(spank, "SLURM_HPCBOX_SCRIPT"));
+	const struct image_sources sources = {
+		.image_flag = decided ? NULL : options->given[OPTION_IMAGE], .decided = decided,
+		.decided_script = script, .inherited_container = job_variable(spank, "SLURM_CONTAINER"),
+	};
+	const char *problem;
+
+	if (!choose_image(&sources, &step.image) || !image_wanted(&step.image))
+		return;
+	step.kind = step.request.batch && !step.image.script_inside ? WRAPPED : INSIDE;
+	problem = value_problem(step.image.reference);
+	if (problem)
+		remember_failure("the image's name %s", problem);
+}
+
+void step_prepare(spank_t spank, const struct options *options)
+{
+	uint32_t id = EXTERN_STEP;
+
+	if (spank_get_item(spank, S_JOB_STEPID, &id) != ESPANK_SUCCESS || id == EXTERN_STEP)
+		return;
+	step.request.batch = id == BATCH_STEP;
+	choose_step_image(spank, options);
+	if (step.kind != INSIDE)
+		return;
+	step.request.image = step.image.reference;
+	step.request.digest = step.image.digest;
+	step.request.mounts = step_value(spank, "SLURM_HPCBOX_MOUNTS", options, OPTION_MOUNTS);
+	step.request.workdir = step_value(spank, "SLURM_HPCBOX_WORKDIR", options, OPTION_WORKDIR);
+	step.request.environment = step_value(spank, "SLURM_HPCBOX_ENV", options, OPTION_ENV);
+	if (pipe2(step.go, O_CLOEXEC) < 0 || channel_pair(step.hub) < 0)
+		remember_failure("cannot open a pipe: %s", strerror(errno));
+}
+
+/* Runs as root in the first task, before anything of the user's could. */
+static void begin_program(spank_t spank, int count, char **arguments)
+{
+	struct program program;
+	const char *missing = program_parse(&program, count, arguments);
+	char go;
+
+	/* Siblings and slurmstepd close their copies of the other end: an end of file is sure. */
+	if (read(step.go[0], &go, 1) != 1)
+		remember_failure("slurmstepd gave the step up");
+	if (missing)
+		remember_failure("plugstack.conf gives hpcbox.so no %s/… — tell the administrator", missing);
+	if (!step.failure[0])
+		step.program = node_program_start(spank, &program, &step.request, &step.program_end, step.failure);
+}
+
+void step_task_privileged(spank_t spank, int count, char **arguments)
+{
+	if (step.kind != INSIDE || spank_get_item(spank, S_TASK_ID, &step.task) != ESPANK_SUCCESS)
+		return;
+	/* setns needs two capabilities after the change of user; capabilities_drop ends this. */
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		remember_failure("cannot keep capabilities: %s", strerror(errno));
+	cleanup_close(&step.go[1]);
+	cleanup_close(&step.hub[step.task == 0 ? 1 : 0]);
+	if (step.task == 0)
+		begin_program(spank, count, arguments);
+	cleanup_close(&step.go[0]);
+}
+
+void step_task_forked(spank_t spank)
+{
+	int task = -1;
+
+	/* All tasks have been forked when the first is reported. */
+	if (step.go[1] < 0 || spank_get_item(spank, S_TASK_ID, &task) != ESPANK_SUCCESS || task != 0)
+		return;
+	(void) !write(step.go[1], "g", 1);
+	step_end();
+}
+
+void step_end(void)
+{
+	for (int i = 0; i < 2; i++) {
+		cleanup_close(&step.go[i]);
+		cleanup_close(&step.hub[i]);
+	}
+}
+
+/* Ends the first task and, by the message, its siblings. */
+static void __attribute__((noreturn)) fail_node(int code)
+{
+	const struct message error = { .kind = 'E', .length = 1, .text = { (char) code }, .fds = { -1, -1 } };
+
+	(void) channel_send(step.hub[0], &error);
+	/* The node program releases what it holds of the store; our end kills it anyway. */
+	if (step.program > 0)
+		(void) helper_wait(step.program, REAP_TIMEOUT_MS);
+	_exit(code);
+}
+
+static void __attribute__((noreturn)) fail_program_died(void)
+{
+	char status[64];
+
+	describe_status(helper_wait(step.program, REAP_TIMEOUT_MS), status, sizeof(status));
+	step.program = -1;
+	say(step.node, "the node program ended before the container was ready (%s) — tell the administrator", status);
+	fail_node(EXIT_NOT_STARTED);
+}
+
+/* The first task waits here as the user: whatever signal comes acts as on any other task. */
+static void lead(struct message *ready)
+{
+	/* A parent's death is a signal like others: it reaches a root child with CAP_KILL only. */
+	if (capabilities_raise(1ULL << CAP_KILL) < 0)
+		remember_failure("cannot use CAP_KILL: %s", strerror(errno));
+	if (step.failure[0]) {
+		say(step.node, "%s", step.failure);
+		fail_node(EXIT_NOT_STARTED);
+	}
+	do {
+		message_clear(ready);
+		if (channel_receive(step.program_end, false, ready) != 1)
+			fail_program_died();
+		if (ready->kind == 'P' || (ready->kind == 'E' && ready->length > 0))
+			say_line(ready->text + (ready->kind == 'E'));
+		if (ready->kind == 'E')
+			fail_node(ready->length > 0 ? (unsigned char) ready->text[0] : EXIT_NOT_STARTED);
+	} while (ready->kind != 'R' || ready->fds[0] < 0);
+	/* Siblings look at the message without taking it: one serves them all. */
+	(void) channel_send(step.hub[0], ready);
+	cleanup_close(&step.hub[0]);
+	cleanup_close(&step.program_end);
+	(void) helper_wait(step.program, REAP_TIMEOUT_MS);
+}
+
+static void follow(struct message *ready)
+{
+	if (channel_receive(step.hub[1], true, ready) != 1) {
+		if (step.task == 1)
+			say(step.node, "the node's first task ended before the container was ready");
+		_exit(EXIT_NOT_STARTED);
+	}
+	cleanup_close(&step.hub[1]);
+	if (ready->kind != 'R')
+		_exit(ready->length > 0 ? (unsigned char) ready->text[0] : EXIT_NOT_STARTED);
+}
+
+/* Sets what stands between next and end: NAME=VALUE strings, each with its NUL. */
+static void set_environment(spank_t spank, char *next, const char *end)
+{
+	while (next < end) {
+		char *following = next + strlen(next) + 1, *equals = strchr(next, '=');
+
+		if (equals && equals != next) {
+			*equals = '\0';
+			(void) spank_setenv(spank, next, equals + 1, 1);
+		}
+		next = following;
+	}
+}
+
+/* The file's strings: working directory, digest, NAME=VALUE… False, with the failure noted. */
+static bool apply_environment(spank_t spank, int file)
+{
+	struct stat status = { 0 };
+	AUTO_FREE char *text = fstat(file, &status) == 0 ? calloc(1, (size_t) status.st_size + 3) : NULL;
+	char *digest;
+
+	if (!text || pread(file, text, (size_t) status.st_size, 0) != status.st_size) {
+		remember_failure("the container's environment can't be read");
+		return false;
+	}
+	if (chdir(text) < 0) {
+		remember_failure("cannot use the working directory %s in image %s: %s — choose one with --container-workdir",
+				 text, step.image.reference, strerror(errno));
+		return false;
+	}
+	digest = text + strlen(text) + 1;
+	(void) spank_setenv(spank, "HPCBOX_IMAGE_DIGEST", digest, 1);
+	(void) spank_setenv(spank, "HPCBOX_IMAGE", step.image.reference, 1);
+	set_environment(spank, digest + strlen(digest) + 1, text + status.st_size);
+	return true;
+}
+
+static void check_command(spank_t spank, const char *command)
+{
+	const char *path = job_variable(spank, "PATH");
+	size_t length = strlen(command);
+	/* With srun --bcast slurmstepd appends the file's name to the folder later. */
+	int problem = length > 0 && command[length - 1] == '/' ? 0 : command_problem(command, path);
+
+	if (problem == EXIT_NOT_FOUND)
+		remember_failure("%s: not found in image %s (PATH=%s)", command, step.image.reference, path ? path : "");
+	else if (problem)
+		remember_failure("%s: not executable in image %s", command, step.image.reference);
+	if (problem)
+		end_task(problem);
+}
+
+/* An mpirun outside the container starts its daemons by srun: they can't run in the image. */
+static void refuse_launcher_daemons(const char *command)
+{
+	static const char *const daemons[] = { "hydra_pmi_proxy", "orted", "prted" };
+	const char *slash = strrchr(command, '/'), *name = slash ? slash + 1 : command;
+
+	for (size_t i = 0; i < sizeof(daemons) / sizeof(*daemons); i++)
+		if (strcmp(name, daemons[i]) == 0) {
+			remember_failure("%s belongs to an mpirun outside the container and can't run in image %s"
+					 " — start the program with srun --mpi=… instead", name, step.image.reference);
+			end_task(EXIT_NOT_STARTED);
+		}
+}
+
+static void wrap_batch(spank_t spank)
+{
+	char name[MARK_NAME_BYTES];
+	AUTO_CLOSE int listener = mark_listen(name);
+	AUTO_FREE char *line = NULL;
+
+	if (listener < 0 || spank_setenv(spank, "SLURM_HPCBOX_BATCH", name, 1) != ESPANK_SUCCESS
+	    || asprintf(&line, "hpcbox: %s: the job asked for container %s but no step ran in it: start the program with srun,"
+			" or use --container-image=%s to run the script itself inside", step.node, step.image.reference,
+			step.image.reference) < 0 || batch_split(listener, line) < 0) {
+		remember_failure("cannot watch the job script: %s", strerror(errno));
+		end_task(EXIT_NOT_STARTED);
+	}
+}
+
+static void go_inside(spank_t spank, const char *command, bool check)
+{
+	AUTO_MESSAGE struct message ready = MESSAGE_INIT;
+
+	refuse_launcher_daemons(command);
+	if (step.task == 0)
+		lead(&ready);
+	else
+		follow(&ready);
+	if (enter_namespace(ready.fds[0]) < 0)
+		remember_failure("cannot enter the container: %s", strerror(errno));
+	else if (capabilities_drop() < 0)
+		remember_failure("cannot give up privileges: %s", strerror(errno));
+	else if (apply_environment(spank, ready.fds[1]) && check)
+		check_command(spank, command);
+	if (step.failure[0])
+		end_task(EXIT_NOT_STARTED);
+}
+
+void step_task(spank_t spank)
+{
+	static char none[] = "";
+	char **arguments = NULL, *command = none;
+	int count = 0;
+	bool marked;
+
+	(void) spank_get_item(spank, S_TASK_ID, &step.task);
+	if (spank_getenv(spank, "SLURMD_NODENAME", step.node, sizeof(step.node)) != ESPANK_SUCCESS)
+		(void) gethostname(step.node, sizeof(step.node) - 1);
+	if (spank_get_item(spank, S_JOB_ARGV, &count, &arguments) == ESPANK_SUCCESS && count > 0)
+		command = arguments[0];
+	marked = strncmp(command, COMMAND_MARK, strlen(COMMAND_MARK)) == 0;
+	if (marked && step.kind != INSIDE) {
+		remember_failure("the step was started for a container, but this node was not told which");
+		end_task(EXIT_NOT_STARTED);
+	}
+	/* In place: the string is Slurm's. In a --multi-prog step this is the file, never marked. */
+	if (marked)
+		memmove(command, command + strlen(COMMAND_MARK), strlen(command + strlen(COMMAND_MARK)) + 1);
+	if (step.kind == WRAPPED)
+		wrap_batch(spank);
+	else if (step.kind == INSIDE)
+		go_inside(spank, command, marked || step.request.batch);
+}
