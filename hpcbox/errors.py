@@ -8,6 +8,7 @@
     │   ├── ReferenceInvalid        64
     │   ├── ManifestInvalid         65
     │   ├── DigestMismatch          65
+    │   ├── BlobInvalid             65  a layer that is no (compressed) tar
     │   ├── ImageNotFound           66
     │   ├── RegistryRefused         77  401, 403
     │   └── RegistryUnreachable     69  no route, time-out, 5xx, stall
@@ -77,6 +78,10 @@ class ManifestInvalid(ImageError):
 
 class DigestMismatch(ImageError):
     """Bytes differ from the digest or the size that they were asked for by."""
+
+
+class BlobInvalid(ImageError):
+    """A layer's bytes break the form that they are in: compression or tar."""
 
 
 class ImageNotFound(ImageError):
