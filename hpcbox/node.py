@@ -102,7 +102,14 @@ def _make_container(order: Order, plugin: packets.Socket) -> None:
     user = (order.uid, order.gid)
     namespace = _enter_namespace()
     opener = _fork_user_child(order, site, request)
-    layers, image_part = _image(order, site, request, plugin)
+    librarian = _fork_service_child(order, site, request, "")
+    expect(packets.receive(opener), b"O", "user")
+    layers, image_part = _layers(librarian)
+    if image_part is None:
+        digest = _pull(order, site, request, plugin)
+        layers, image_part = _layers(_fork_service_child(order, site, request, digest))
+    if image_part is None:
+        raise NodeSetupFailed("the image was removed from the store while it was pulled")
     root = container_root.mount_layers(layers, (site.uid, site.gid), user, site.upper_bytes)
     environment = container_root.mount_folders(opener, root, image_part, user)
     container_root.pivot(root)
@@ -136,26 +143,9 @@ def _fork_user_child(order: Order, site: Site, request: bytes) -> packets.Socket
     return _fork((order.uid, order.gid, order.groups), role)
 
 
-def _image(
-    order: Order, site: Site, request: bytes, plugin: packets.Socket
-) -> tuple[list[int], int]:
-    """Return the image's layer folders, bottom first, and its part of the environment.
+def _fork_service_child(order: Order, site: Site, request: bytes, digest: str) -> packets.Socket:
+    """Start the service user's part; `digest` names the image that was just pulled, if one was."""
 
-    The store's record is asked first; if it or the user's right to it is missing the image is
-    pulled and the store asked again.
-    """
-    layers, image_part = _ask_store(order, site, request, "")
-    if image_part is None:
-        digest = _pull(order, site, request, plugin)
-        layers, image_part = _ask_store(order, site, request, digest)
-    if image_part is None:
-        raise NodeSetupFailed("the image was removed from the store while it was pulled")
-    return layers, image_part
-
-
-def _ask_store(
-    order: Order, site: Site, request: bytes, digest: str
-) -> tuple[list[int], int | None]:
     def role(socket: packets.Socket) -> None:
         from hpcbox.store import librarian  # noqa: PLC0415 - in this child only
 
@@ -169,10 +159,17 @@ def _ask_store(
             lease=(order.job, order.step, order.owner),
         )
 
-    socket = _fork((site.uid, site.gid, ()), role)
+    return _fork((site.uid, site.gid, ()), role)
+
+
+def _layers(librarian: packets.Socket) -> tuple[list[int], int | None]:
+    """Return the layer folders, bottom first, and the image's part of the environment.
+
+    None instead of the latter: the image, or the user's right to it, isn't in the store.
+    """
     layers: list[int] = []
     while True:
-        packet = expect(packets.receive(socket), b"LIM", "service")
+        packet = expect(packets.receive(librarian), b"LIM", "service")
         if packet.kind == b"M":
             return [], None
         if packet.kind == b"I":

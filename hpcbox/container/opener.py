@@ -4,6 +4,7 @@ Runs in a child that is the user for good (principals.become), in the container'
 but with the node's root. It answers root's packets in a fixed order, so that root needs no path
 of the user's: root gets descriptors and attribute bits.
 
+    user → root   O  the request can be read and all its sources are open
     root → user   R  + descriptor of the container root, descriptor of the image's part
     user → root   S  + kind and attributes (root.SOURCE) + descriptor of the source, once a mount
                   T  + descriptor of the target in the root; root answers K when it is mounted
@@ -41,6 +42,7 @@ def serve(
     try:
         request = wire.read(request_bytes)
         sources = _open_sources(request, site_mounts)
+        packets.send(socket, b"O")
         start = packets.receive(socket)
         if start is None:
             return
