@@ -210,6 +210,14 @@ def prctl(option: int, argument: int = 0) -> int:
     return _check("prctl", _LIBC.prctl(ctypes.c_int(option), *rest))
 
 
+def syncfs(descriptor: int) -> None:
+    """Write all that the file system of this descriptor holds in memory, and wait for it.
+
+    Raises OSError when a write to it failed since the descriptor was opened. Linux 5.8.
+    """
+    _check("syncfs", _LIBC.syncfs(ctypes.c_int(descriptor)))
+
+
 def _configure(
     context: int, command: int, key: str | None, text: bytes | None, number: int
 ) -> None:

@@ -1,10 +1,12 @@
 """Which mounts a container gets, in their order: the design's table, pure.
 
-/proc, /sys and /dev of the node; its /tmp; the site's list; the job's working directory; then the
-user's own. Loaded on every node and step.
+/proc, /sys and /dev of the node; its /tmp; the site's list; the job's working directory and batch
+script; then the user's own. Loaded on every node and step.
 """
 
-from hpcbox.request.mounts import NODEV, NOSUID, Mount, parse
+import os.path
+
+from hpcbox.request.mounts import NODEV, NOSUID, RDONLY, Mount, parse
 from hpcbox.request.wire import ContainerRequest
 
 # A working directory here would hide what the image keeps at the same place.
@@ -33,6 +35,9 @@ def folder_mounts(request: ContainerRequest, site_mounts: tuple[str, ...]) -> li
     ]
     if _wants_working_directory(request.cwd, mounts):
         mounts.append(Mount(request.cwd, request.cwd, NOSUID | NODEV, required=False))
+    script = os.path.dirname(request.script)
+    if script.startswith("/") and not any(is_below(script, mount.target) for mount in mounts):
+        mounts.append(Mount(script, script, NOSUID | NODEV | RDONLY, required=True))
     return mounts + parse(request.mounts, request.cwd)
 
 

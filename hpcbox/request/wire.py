@@ -10,7 +10,7 @@ from hpcbox.json_scan import loads
 
 VERSION = 1
 
-_TEXT_FIELDS = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir")
+_TEXT_FIELDS = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir", "script")
 
 
 class ContainerRequest:
@@ -24,9 +24,10 @@ class ContainerRequest:
         env: names of --container-env.
         cwd: the step's working directory on the node, "" if unknown.
         submit_dir: where the job was submitted; a cwd that differs was chosen on purpose.
+        script: path of the batch script on the node if it is to run inside, else "".
     """
 
-    __slots__ = ("cwd", "digest", "env", "image", "mounts", "submit_dir", "workdir")
+    __slots__ = ("cwd", "digest", "env", "image", "mounts", "script", "submit_dir", "workdir")
 
     def __init__(self, fields: dict[str, str]) -> None:
         self.image = fields["image"]
@@ -36,6 +37,7 @@ class ContainerRequest:
         self.env = tuple(name for name in fields["env"].split(",") if name)
         self.cwd = fields["cwd"]
         self.submit_dir = fields["submit_dir"]
+        self.script = fields["script"]
 
 
 def read(data: bytes) -> ContainerRequest:

@@ -8,7 +8,7 @@ from hpcbox.request.wire import ContainerRequest
 
 
 def request(**fields: str) -> ContainerRequest:
-    names = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir")
+    names = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir", "script")
     return ContainerRequest({name: fields.get(name, "") for name in names})
 
 
@@ -27,6 +27,13 @@ def test_a_working_directory_below_a_site_mount_is_not_mounted_twice() -> None:
 @pytest.mark.parametrize("cwd", ["", "/", "/usr/share", "/etc", "/opt", "/lib64", "/tmp/x"])
 def test_a_working_directory_that_would_hide_the_image_is_left_out(cwd: str) -> None:
     assert targets(request(cwd=cwd)) == ["/tmp"]
+
+
+def test_a_batch_script_that_runs_inside_is_mounted() -> None:
+    script = "/var/spool/slurmd/job00007/slurm_script"
+
+    assert targets(request(script=script)) == ["/tmp", "/var/spool/slurmd/job00007"]
+    assert targets(request(script=script), "/var/spool/slurmd") == ["/tmp", "/var/spool/slurmd"]
 
 
 def test_the_users_own_mounts_come_last() -> None:
