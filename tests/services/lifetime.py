@@ -9,12 +9,15 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.services import cgroups
 from tests.services.failure import LabError
 from tests.services.spec import CONTROLLER, cache_root, state_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def id_flag(name: str) -> str:

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import select
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -37,7 +34,7 @@ from tests.services.spec import (
 from tests.services.world import READY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 BOOT_SECONDS = 120

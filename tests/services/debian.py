@@ -1,0 +1,83 @@
+"""Debian's minimal root as a folder, and packages on top of it: the raw material of the images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.services import layers
+from tests.services.commands import run
+from tests.services.spec import CONF, cache_root
+
+if TYPE_CHECKING:
+    import tarfile
+
+SUITE = "bookworm"
+PACKAGES = {"mmdebstrap": "mmdebstrap"}
+# A test image needs no manuals; dpkg keeps to this for packages added later, too.
+UNPACK_NOT = ("doc", "man", "info", "locale", "lintian", "bug", "zoneinfo")
+DEFAULT_SOURCES = (
+    "deb http://deb.debian.org/debian bookworm main\n"
+    "deb http://deb.debian.org/debian-security bookworm-security main\n"
+)
+
+
+def key() -> str:
+    """Names what root() contains (but for Debian's own updates)."""
+    parts = (SUITE, UNPACK_NOT, layers.LEFT_OUT, platform.machine())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def sources() -> str:
+    """The mirrors that this machine itself uses, else Debian's own; sources.list(5)."""
+    listing = run([
+        "apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)",
+        "Created-By: Packages",
+    ])  # fmt: skip
+    lines = []
+    for line in sorted(set(listing.splitlines())):
+        origin, component, release, mirror = line.split(" ", 3)
+        if (origin, component) == ("Debian", "main") and release.startswith(SUITE):
+            lines.append(f"deb {mirror} {release} main\n")
+    return "".join(lines) or DEFAULT_SOURCES
+
+
+def root() -> Path:
+    """The minimal root, made once, with apt's lists so that packages can be added.
+
+    Raises:
+        LabError: mmdebstrap fails (no network, no space).
+    """
+    folder = cache_root() / "roots" / key()
+    if not folder.exists():
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        growing = folder.with_suffix(".new")
+        shutil.rmtree(growing, ignore_errors=True)
+        run([
+            "mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt/lists",
+            *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNPACK_NOT),
+            SUITE, os.fspath(growing), "-",
+        ], stdin_text=sources())  # fmt: skip
+        growing.rename(folder)
+    return folder
+
+
+def add_packages(packages: tuple[str, ...], tar: tarfile.TarFile) -> None:
+    """Add to a layer what installing packages changes in the minimal root.
+
+    Raises:
+        LabError: apt fails.
+    """
+    with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
+        folders = [Path(scratch, name) for name in ("upper", "work", "root")]
+        for folder in folders:
+            folder.mkdir()
+        run(["unshare", "--mount", "--pid", "--fork", "--kill-child",
+             os.fspath(CONF / "add_packages.sh"), os.fspath(root()),
+             *map(os.fspath, folders), *packages])  # fmt: skip
+        layers.add_tree(tar, folders[0])
