@@ -32,6 +32,8 @@ def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
     wait_until(
         lambda: leftovers.difference(before, leftovers.cluster_snapshot(running_cluster)) == "",
         timeout_seconds=10,
-        what=lambda: "nothing of the test's steps is left on the nodes: "
-        + leftovers.difference(before, leftovers.cluster_snapshot(running_cluster)),
+        what=lambda: (
+            "nothing of the test's steps is left on the nodes: "
+            + leftovers.difference(before, leftovers.cluster_snapshot(running_cluster))
+        ),
     )

@@ -282,7 +282,9 @@ def test_the_tasks_have_no_descriptor_but_the_standard_three(cluster: Cluster) -
 def test_the_user_owns_the_root_and_may_write_it(cluster: Cluster) -> None:
     done = cluster.run(
         ["srun", f"--container={REG}/debian:1", "sh", "-c"]
-        + ["stat -c %U / /etc/passwd /usr/bin/env && touch /new /usr/lib/new && rm /etc/os-release"],
+        + [
+            "stat -c %U / /etc/passwd /usr/bin/env && touch /new /usr/lib/new && rm /etc/os-release"
+        ],
     )
 
     assert (done.returncode, set(done.stdout.split())) == (0, {"alice"}), done.stderr
@@ -300,9 +302,7 @@ def test_what_a_step_writes_in_the_root_is_gone_in_the_next(cluster: Cluster) ->
 
 def test_the_working_directory_is_the_jobs(cluster: Cluster) -> None:
     cluster.run(["mkdir", "-p", "/srv/shared/run"], check=True)
-    done = cluster.run(
-        ["srun", f"--container={REG}/debian:1", "-N2", "pwd"], cwd="/srv/shared/run"
-    )
+    done = cluster.run(["srun", f"--container={REG}/debian:1", "-N2", "pwd"], cwd="/srv/shared/run")
 
     assert done.stdout.split() == ["/srv/shared/run"] * 2
 
@@ -321,8 +321,11 @@ def test_folders_of_the_node_are_mounted_as_asked(cluster: Cluster) -> None:
         ["srun", f"--container={REG}/debian:1"]
         + ["--container-mounts=/home/alice/data:/in/data:ro,tmpfs:/scratch,/etc/hostname"]
         + ["sh", "-c"]
-        + ["cat /in/data/file /etc/hostname; touch /in/data/x || echo ro; touch /scratch/y && df -t tmpfs /scratch >/dev/null && echo tmpfs"]
-    )  # fmt: skip
+        + [
+            "cat /in/data/file /etc/hostname; touch /in/data/x || echo ro; "
+            "touch /scratch/y && df -t tmpfs /scratch >/dev/null && echo tmpfs"
+        ]
+    )
 
     assert done.returncode == 0, done.stderr
     lines = done.stdout.split()
@@ -363,8 +366,8 @@ def test_sixteen_tasks_of_a_node_share_one_container(cluster: Cluster) -> None:
 def test_slurmd_restarts_while_a_step_runs_inside(cluster: Cluster) -> None:
     step = cluster.start(
         ["srun", f"--container={REG}/debian:1", "-w", "n2", "sh", "-c"]
-        + ["echo ready; while ! test -e /home/alice/go; do sleep 0.1; done; rm /home/alice/go; echo end"],
-    )  # fmt: skip
+        + ["echo ready; while ! test -e ~/go; do sleep 0.1; done; rm ~/go; echo end"],
+    )
     assert step.stdout is not None
     assert step.stdout.readline() == b"ready\n"
 
@@ -373,6 +376,4 @@ def test_slurmd_restarts_while_a_step_runs_inside(cluster: Cluster) -> None:
 
     output, errors = step.communicate(timeout=30)
     assert (step.returncode, output) == (0, b"end\n"), errors
-    wait_until(
-        lambda: "n2" in cluster.idle_nodes(), timeout_seconds=20, what="n2 is idle again"
-    )
+    wait_until(lambda: "n2" in cluster.idle_nodes(), timeout_seconds=20, what="n2 is idle again")
