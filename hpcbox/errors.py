@@ -9,6 +9,7 @@
     │   ├── ManifestInvalid         65
     │   ├── DigestMismatch          65
     │   ├── BlobInvalid             65  a layer that is no (compressed) tar
+    │   ├── ImageTooLarge           65  more bytes or files than the settings allow
     │   ├── ImageNotFound           66
     │   ├── RegistryRefused         77  401, 403
     │   └── RegistryUnreachable     69  no route, time-out, 5xx, stall
@@ -82,6 +83,10 @@ class DigestMismatch(ImageError):
 
 class BlobInvalid(ImageError):
     """A layer's bytes break the form that they are in: compression or tar."""
+
+
+class ImageTooLarge(ImageError):
+    """An image has more bytes or files than the settings allow."""
 
 
 class ImageNotFound(ImageError):

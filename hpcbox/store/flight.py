@@ -1,0 +1,206 @@
+"""One layer on its way into the store: fetched once, however many processes want it.
+
+    socket → sha256 (blob) → decompress → sha256 (diff_id) → sink → disk → rename
+
+Whoever holds the layer's lock fetches; the others wait for the lock and find the layer there. A
+fetcher that dies frees its lock with its last breath, and the next one begins anew.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from hpcbox import kernel
+from hpcbox.errors import BlobInvalid, LayerRejected
+from hpcbox.image.compression import decompressed
+from hpcbox.image.digest import Digest
+from hpcbox.image.manifest import Descriptor
+from hpcbox.image.progress import Meter
+from hpcbox.image.source import ImageSource, Origin
+from hpcbox.image.verified import VerifiedStream
+from hpcbox.store import layers, locks, paths
+from hpcbox.store.parallel import Cancellation
+from hpcbox.store.proof import Sampler
+from hpcbox.store.scratch import scratch
+from hpcbox.store.sink import Budget, LayerSink, Needs
+
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Pulling:
+    """What the layers of one pull share.
+
+    Attributes:
+        prove: whether a layer that is there already must be proven to be this user's to read.
+    """
+
+    store: str
+    source: ImageSource
+    sink: LayerSink
+    budget: Budget
+    meter: Meter
+    cancellation: Cancellation
+    registry: str
+    repository: str
+    prove: bool
+
+
+def ensure(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
+    """Bring a layer into the store, or find it there.
+
+    Raises:
+        ImageError: it can't be fetched, or is not what the image's manifest and config promise.
+        LayerRejected: an entry may not be unpacked.
+        OSError: the disk can't take it.
+    """
+    if pulling.prove or layers.read(pulling.store, diff_id.hex) is None:
+        with locked(pulling, diff_id.hex):
+            record = layers.read(pulling.store, diff_id.hex)
+            if record is None:
+                _fetch(pulling, descriptor, diff_id)
+            elif pulling.prove:
+                _prove(pulling, descriptor, record)
+    pulling.meter.layer_done()
+
+
+@contextmanager
+def locked(pulling: Pulling, name: str) -> Iterator[None]:
+    """Hold the lock of the one who makes a layer, waiting for it as long as it takes."""
+    path = paths.layer_lock(pulling.store, name)
+    lock = locks.attempt(path)
+    if lock is None:
+        with pulling.meter.waiting():
+            while lock is None:
+                pulling.cancellation.pause(_POLL_SECONDS)
+                lock = locks.attempt(path)
+    with lock:
+        yield
+
+
+def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
+    sampler = Sampler(descriptor.size_bytes)
+    size_bytes = 0
+
+    def count(piece: bytes) -> None:
+        nonlocal size_bytes
+        size_bytes += len(piece)
+        pulling.budget.spend_bytes(len(piece))
+
+    with scratch(pulling.store) as folder:
+        made = f"{folder}/layer"
+        os.mkdir(made, 0o700)
+        os.mkdir(f"{made}/fs", 0o755)
+        with closing(_open(pulling, descriptor, sampler)) as blob:
+            try:
+                tar = VerifiedStream(decompressed(blob), diff_id, None, "layer", count)
+                unpacked = pulling.sink.unpack(tar, f"{made}/fs", pulling.budget)
+                tar.drain()
+            except (BlobInvalid, LayerRejected):
+                # Bytes that were altered on their way look like a bad layer: the digest tells.
+                blob.drain()
+                raise
+            blob.drain()
+        sync(made)
+        record = layers.LayerRecord(diff_id, size_bytes, unpacked.entries, (), {}, unpacked.needs)
+        record = record.with_origin(_origin(pulling, descriptor), sampler.samples())
+        pulling.cancellation.check()
+        layers.publish(pulling.store, diff_id.hex, made, record)
+
+
+def _prove(pulling: Pulling, descriptor: Descriptor, record: layers.LayerRecord) -> None:
+    known = record.samples.get(descriptor.digest.hex)
+    windows = known.questions() if known else []
+    if known and windows and known.agree(windows, pulling.source.read_windows(descriptor, windows)):
+        return
+    # Nothing that could be asked for, or a wrong answer: then the whole blob has to come.
+    sampler = Sampler(descriptor.size_bytes)
+    pulling.meter.expect_bytes(descriptor.size_bytes)
+    with closing(_open(pulling, descriptor, sampler)) as blob:
+        tar = VerifiedStream(decompressed(blob), record.diff_id, None, "layer")
+        tar.drain()
+        blob.drain()
+    folder = paths.layer(pulling.store, record.diff_id.hex)
+    layers.write_record(folder, record.with_origin(_origin(pulling, descriptor), sampler.samples()))
+
+
+def _open(pulling: Pulling, descriptor: Descriptor, sampler: Sampler) -> VerifiedStream:
+    def passing(piece: bytes) -> None:
+        pulling.cancellation.check()
+        pulling.meter.received(piece)
+        sampler.feed(piece)
+
+    source = pulling.source.open_blob(descriptor)
+    return VerifiedStream(source, descriptor.digest, descriptor.size_bytes, "blob", passing)
+
+
+def _origin(pulling: Pulling, descriptor: Descriptor) -> Origin:
+    return Origin(pulling.registry, pulling.repository, descriptor.digest)
+
+
+def sync(folder: str) -> None:
+    """Wait until all that was written below a folder is on disk.
+
+    One syncfs(2), not one fsync(2) for each of many thousand files.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        kernel.syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def settled_name(diff_id: Digest, below: list[str]) -> str:
+    """Return the name of the form that a layer has on exactly these layers."""
+    text = "\n".join(["hpcbox settled layer 1", diff_id.hex, *below])
+    return Digest.of(text.encode()).hex
+
+
+def settle(
+    pulling: Pulling, diff_id: Digest, below: list[str], protect: Callable[[str], None]
+) -> str:
+    """Return the name of the form of a layer that belongs on the layers `below`; make it if needed.
+
+    `protect` is told the name of a form before it is looked for or made.
+
+    Raises:
+        LayerRejected: the layer can't lie on them.
+        OSError: the disk can't take it.
+    """
+    record = layers.read(pulling.store, diff_id.hex)
+    if record is None or record.needs == Needs():
+        return diff_id.hex
+    with _opened(pulling.store, [*below, diff_id.hex]) as folders:
+        if pulling.sink.fits(record.needs, folders[:-1]):
+            return diff_id.hex
+        name = settled_name(diff_id, below)
+        protect(name)
+        with locked(pulling, name):
+            if layers.read(pulling.store, name) is None:
+                _settle(pulling, name, record, folders)
+    return name
+
+
+def _settle(pulling: Pulling, name: str, record: layers.LayerRecord, folders: list[int]) -> None:
+    with scratch(pulling.store) as folder:
+        made = f"{folder}/layer"
+        os.mkdir(made, 0o700)
+        os.mkdir(f"{made}/fs", 0o755)
+        pulling.sink.settle(record.needs, folders[-1], folders[:-1], f"{made}/fs")
+        sync(made)
+        layers.publish(pulling.store, name, made, record)
+
+
+@contextmanager
+def _opened(store: str, names: list[str]) -> Iterator[list[int]]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    opened: list[int] = []
+    try:
+        for name in names:
+            folder = f"{paths.layer(store, name)}/fs"
+            opened.append(os.open(folder, flags))
+        yield opened
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)

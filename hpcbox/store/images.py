@@ -1,0 +1,193 @@
+"""The image records of a store, as a node reads them when a step starts.
+
+Loaded on every node and step: standard library only, and neither json nor typing nor re (start-up
+is a budget). Records are written by `records.py` when everything they name has been verified.
+"""
+
+import os
+import time
+from _json import encode_basestring_ascii as quoted
+
+from hpcbox.errors import StoreError
+from hpcbox.json_scan import loads
+from hpcbox.store import locks, paths
+
+VERSION = 1
+_MAXIMUM_RECORD_BYTES = 16 * 2**20
+
+
+class ImageRecord:
+    """An image that is complete in the store.
+
+    Attributes:
+        digest: `sha256:HEX` of its platform's manifest.
+        layers: names of its layers in the store, bottom first; each stands there once.
+        env: the image's environment as `NAME=VALUE`.
+        workdir: working directory, or "".
+        entrypoint: words of the entrypoint.
+        cmd: words of the default command.
+        user: the image's user as its config says, or "".
+        size_bytes: uncompressed size of all layers.
+        pulled_at: when it was completed, in seconds since 1970.
+        references: what it was pulled by.
+        origins: (registry, repository) pairs that it came from.
+    """
+
+    __slots__ = (
+        "cmd",
+        "digest",
+        "entrypoint",
+        "env",
+        "layers",
+        "origins",
+        "pulled_at",
+        "references",
+        "size_bytes",
+        "user",
+        "workdir",
+    )
+
+    def __init__(
+        self,
+        *,
+        digest: str,
+        layers: list[str],
+        env: list[str],
+        workdir: str,
+        entrypoint: list[str],
+        cmd: list[str],
+        user: str,
+        size_bytes: int,
+        pulled_at: int,
+        references: list[str],
+        origins: list[tuple[str, str]],
+    ) -> None:
+        self.digest = digest
+        self.layers = layers
+        self.env = env
+        self.workdir = workdir
+        self.entrypoint = entrypoint
+        self.cmd = cmd
+        self.user = user
+        self.size_bytes = size_bytes
+        self.pulled_at = pulled_at
+        self.references = references
+        self.origins = origins
+
+
+def read_record(store: str, digest: str) -> ImageRecord | None:
+    """Return the record of an image, or None when the store has no such image.
+
+    `digest` is `sha256:HEX` or its hex part.
+
+    Raises:
+        StoreError: the record can't be read.
+    """
+    path = paths.image(store, digest.removeprefix("sha256:"), "json")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        text = file.read(_MAXIMUM_RECORD_BYTES)
+    try:
+        table = loads(text.decode())
+        if not isinstance(table, dict) or table.pop("version") != VERSION:
+            raise StoreError(f"{path} was written by another version of hpcbox")
+        table["origins"] = [
+            (origin["registry"], origin["repository"]) for origin in table["origins"]
+        ]
+        return ImageRecord(**table)
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{path} is damaged: {error}", hint="remove the image") from error
+
+
+def open_layers(store: str, record: ImageRecord) -> list[int]:
+    """Return O_PATH descriptors of the image's layer folders, bottom first.
+
+    Raises:
+        StoreError: a layer is missing.
+    """
+    opened: list[int] = []
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        for name in record.layers:
+            opened.append(os.open(f"{paths.layer(store, name)}/fs", flags))  # noqa: PERF401 - kept for the clean-up below
+    except OSError as error:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise StoreError(
+            f"a layer of image {record.digest} cannot be opened: {error.strerror}",
+            hint="remove the image with 'hpcbox rm' and pull it again",
+        ) from error
+    return opened
+
+
+def access_is_fresh(store: str, uid: int, digest: str, seconds: int) -> bool:
+    """Say whether a registry accepted the user for the image within the last `seconds`."""
+    try:
+        status = os.lstat(paths.access(store, uid, digest.removeprefix("sha256:")))
+    except OSError:
+        return False
+    # A time in the future is a clock that was set back: then nothing is known.
+    return 0 <= time.time() - status.st_mtime <= seconds
+
+
+def take_lease(store: str, job: str, step: str, owner_pid: int, record: ImageRecord) -> str:
+    """Protect the image's layers from removal while the owner process lives; return the lease.
+
+    The lease ends with the owner, whatever becomes of it: nobody has to give it back.
+
+    Raises:
+        StoreError: the owner isn't there, or the store can't be written.
+        StoreBusy: something is being removed for too long.
+    """
+    return lease_layers(
+        store, f"{job}.{step}.{os.getpid()}", owner_pid, record.layers, record.digest
+    )
+
+
+def lease_layers(store: str, name: str, owner_pid: int, layers: list[str], image: str) -> str:
+    """Write a lease of this name for layers that exist or will; return its path.
+
+    Raises:
+        StoreError: the owner isn't there, or the store can't be written.
+    """
+    started = process_start(owner_pid)
+    if started is None:
+        raise StoreError(f"process {owner_pid} is not there: its lease would end at once")
+    names = ",".join(quoted(layer) for layer in layers)
+    text = (
+        f'{{"version":{VERSION},"owner_pid":{owner_pid},"owner_start":{started},'
+        f'"layers":[{names}],"image":{quoted(image)}}}\n'
+    )
+    path = f"{store}/leases/{name.replace('/', '_')}"
+    try:
+        with locks.wait(paths.store_lock(store), shared=True):
+            descriptor = os.open(
+                path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+    except OSError as error:
+        raise StoreError(f"cannot write the lease {path}: {error.strerror}") from error
+    return path
+
+
+def process_start(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot, or None when it is gone.
+
+    With the pid this names a process for good: pids are used again. proc(5), stat field 22.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read(4096)
+    except OSError:
+        return None
+    # The second field, the program's name in brackets, may hold blanks and brackets itself.
+    fields = text.rpartition(b")")[2].split()
+    if len(fields) < 20 or fields[0] in (b"Z", b"X"):
+        return None
+    return int(fields[19])

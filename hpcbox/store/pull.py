@@ -1,0 +1,155 @@
+"""A pull: reference → manifest → config → layers → an image in the store.
+
+One pipeline for both modes: in user mode the source is the registry, in site mode a relay to a
+process of the user. Nothing that the source says is believed: manifest, config and layers count by
+their digests, access by proof.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from hpcbox.errors import ManifestInvalid
+from hpcbox.image.digest import Digest
+from hpcbox.image.manifest import Descriptor, ImageConfig, Manifest, parse_config, parse_manifest
+from hpcbox.image.progress import Meter, Report
+from hpcbox.image.registry import read_exactly
+from hpcbox.image.source import ImageSource, Resolved
+from hpcbox.image.verified import VerifiedStream
+from hpcbox.store import access, failures, flight, layers, paths, records, scratch
+from hpcbox.store.images import ImageRecord, lease_layers, read_record
+from hpcbox.store.parallel import Cancellation, run_all
+from hpcbox.store.sink import Budget, LayerSink
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a pull may take.
+
+    Attributes:
+        maximum_bytes: uncompressed bytes of the image.
+        maximum_entries: files, folders and links of the image.
+        threads: layers at the same time.
+    """
+
+    maximum_bytes: int
+    maximum_entries: int
+    threads: int
+
+
+def pull(
+    source: ImageSource,
+    store: str,
+    sink: LayerSink,
+    limits: Limits,
+    report: Report,
+    *,
+    grant_to: int | None = None,
+) -> ImageRecord:
+    """Bring an image into the store; return its record.
+
+    `grant_to` is the uid of the user whose source this is, in a store that several users share:
+    then each layer that is there already must be proven to be theirs to read. In a user's own
+    store an image that is there needs no blob at all.
+
+    Raises:
+        ImageError, LayerRejected: the image can't be had or is not what its digests promise.
+        StoreError: the store can't take it.
+    """
+    with failures.told(store, "pull an image"):
+        paths.prepare(store)
+        scratch.sweep(store)
+        meter = Meter(report)
+        meter.phase("resolving")
+        resolved = source.resolve()
+        meter.phase("pulling", resolved.reference)
+        digest = Digest.of(resolved.body)
+        record = read_record(store, digest.hex)
+        if record is not None and grant_to is None:
+            records.add_reference(store, record, resolved.reference)
+        else:
+            pulling = flight.Pulling(
+                store=store,
+                source=source,
+                sink=sink,
+                budget=Budget(limits.maximum_bytes, limits.maximum_entries),
+                meter=meter,
+                cancellation=Cancellation(),
+                registry=resolved.registry,
+                repository=resolved.repository,
+                prove=grant_to is not None,
+            )
+            record = _fetch(pulling, resolved, limits.threads)
+        if grant_to is not None:
+            access.grant(store, grant_to, digest.hex)
+        meter.phase("ready")
+        return record
+
+
+def _fetch(pulling: flight.Pulling, resolved: Resolved, threads: int) -> ImageRecord:
+    manifest = parse_manifest(resolved.body, resolved.media_type)
+    if not isinstance(manifest, Manifest):
+        raise ManifestInvalid("an index came where one platform's manifest was asked for")
+    config_body, config = _config(pulling.source, manifest)
+    layer_list = _bottom_first(config, manifest)
+    pulling.meter.expect(len(layer_list))
+    for diff_id, descriptor in layer_list:
+        if layers.read(pulling.store, diff_id.hex) is None:
+            pulling.meter.expect_bytes(descriptor.size_bytes)
+    image = str(Digest.of(resolved.body))
+    with _lease(pulling.store, image, [diff_id.hex for diff_id, _ in layer_list]) as lease:
+        jobs = [partial(flight.ensure, pulling, item, diff_id) for diff_id, item in layer_list]
+        run_all(jobs, max(threads, 1), pulling.cancellation)
+        names: list[str] = []
+        for diff_id, _ in layer_list:
+            names.append(flight.settle(pulling, diff_id, names, lease.protect))
+        return records.publish(pulling.store, resolved, config_body, config, names)
+
+
+def _bottom_first(config: ImageConfig, manifest: Manifest) -> list[tuple[Digest, Descriptor]]:
+    # A layer that stands twice counts where it stands last: overlayfs takes each folder once, and
+    # what the lower one adds, the upper one adds again.
+    pairs = list(zip(config.diff_ids, manifest.layers, strict=True))
+    return list(reversed(dict(reversed(pairs)).items()))
+
+
+def _config(source: ImageSource, manifest: Manifest) -> tuple[bytes, ImageConfig]:
+    wanted = manifest.config
+    blob = VerifiedStream(
+        source.open_blob(wanted), wanted.digest, wanted.size_bytes, "image config"
+    )
+    with closing(blob):
+        body = read_exactly(blob, wanted.size_bytes)
+        blob.drain()
+    return body, parse_config(body, len(manifest.layers))
+
+
+class _Lease:
+    """The lease of a pull: no collector takes the layers that it has made or found."""
+
+    def __init__(self, store: str, image: str, names: list[str]) -> None:
+        self._store = store
+        self._image = image
+        self._names = names
+        self._name = f"pull.{os.getpid()}.{secrets.token_hex(4)}"
+        self.path = self._write()
+
+    def protect(self, name: str) -> None:
+        if name not in self._names:
+            self._names.append(name)
+            self._write()
+
+    def _write(self) -> str:
+        return lease_layers(self._store, self._name, os.getpid(), self._names, self._image)
+
+
+@contextmanager
+def _lease(store: str, image: str, names: list[str]) -> Iterator[_Lease]:
+    lease = _Lease(store, image, names)
+    try:
+        yield lease
+    finally:
+        os.unlink(lease.path)
