@@ -27,6 +27,7 @@ void client_begin(void)
 	static const char replay[] = "SLURM_SPANK__SLURM_SPANK_OPTION_hpcbox_";
 	const char *container = getenv("SLURM_CONTAINER");
 
+	free(inherited_container);
 	inherited_container = container && *container ? strdup(container) : NULL;
 	/* Slurm sets it for --container only when it isn't set: so it means this command line. */
 	(void) unsetenv("SLURM_CONTAINER");

@@ -32,6 +32,8 @@ static struct {
 	struct image_choice image;
 	struct request request;
 	char node[256];
+	const char *command;
+	bool marked;     /* srun started it for a container */
 	int task;        /* number of this task on this node */
 	int go[2];       /* slurmstepd → first task: you are in your cgroups */
 	int hub[2];      /* first task → its siblings: the container is ready */
@@ -121,6 +123,34 @@ void step_prepare(spank_t spank, const struct options *options)
 		remember_failure("cannot open a pipe: %s", strerror(errno));
 }
 
+/* An mpirun outside the container starts its daemons by srun: they can't run in the image. */
+static void refuse_launcher_daemons(const char *command)
+{
+	static const char *const daemons[] = { "hydra_pmi_proxy", "orted", "prted" };
+	const char *slash = strrchr(command, '/'), *name = slash ? slash + 1 : command;
+
+	for (size_t i = 0; i < sizeof(daemons) / sizeof(*daemons); i++)
+		if (strcmp(name, daemons[i]) == 0)
+			remember_failure("%s belongs to an mpirun outside the container and can't run in image %s"
+					 " — start the program with srun --mpi=… instead", name, step.image.reference);
+}
+
+/* The command without its mark, for good; *marked tells whether it had one. Slurm's own string is
+ * changed in place, in this task alone. In a --multi-prog step it is the file, never marked. */
+static const char *take_command(spank_t spank, bool *marked)
+{
+	char **arguments = NULL;
+	int count = 0;
+
+	*marked = false;
+	if (spank_get_item(spank, S_JOB_ARGV, &count, &arguments) != ESPANK_SUCCESS || count == 0)
+		return "";
+	*marked = strncmp(arguments[0], COMMAND_MARK, strlen(COMMAND_MARK)) == 0;
+	if (*marked)
+		memmove(arguments[0], arguments[0] + strlen(COMMAND_MARK), strlen(arguments[0] + strlen(COMMAND_MARK)) + 1);
+	return arguments[0];
+}
+
 /* Runs as root in the first task, before anything of the user's could. */
 static void begin_program(spank_t spank, int count, char **arguments)
 {
@@ -139,8 +169,10 @@ static void begin_program(spank_t spank, int count, char **arguments)
 
 void step_task_privileged(spank_t spank, int count, char **arguments)
 {
-	if (step.kind != INSIDE || spank_get_item(spank, S_TASK_ID, &step.task) != ESPANK_SUCCESS)
+	step.command = take_command(spank, &step.marked);
+	if (spank_get_item(spank, S_TASK_ID, &step.task) != ESPANK_SUCCESS || step.kind != INSIDE)
 		return;
+	refuse_launcher_daemons(step.command);
 	/* setns needs two capabilities after the change of user; capabilities_drop ends this. */
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		remember_failure("cannot keep capabilities: %s", strerror(errno));
@@ -274,26 +306,14 @@ static void check_command(spank_t spank, const char *command)
 	/* With srun --bcast slurmstepd appends the file's name to the folder later. */
 	int problem = length > 0 && command[length - 1] == '/' ? 0 : command_problem(command, path);
 
-	if (problem == EXIT_NOT_FOUND)
+	if (problem == EXIT_NOT_FOUND && strchr(command, '/'))
+		remember_failure("%s: not found in image %s", command, step.image.reference);
+	else if (problem == EXIT_NOT_FOUND)
 		remember_failure("%s: not found in image %s (PATH=%s)", command, step.image.reference, path ? path : "");
 	else if (problem)
 		remember_failure("%s: not executable in image %s", command, step.image.reference);
 	if (problem)
 		end_task(problem);
-}
-
-/* An mpirun outside the container starts its daemons by srun: they can't run in the image. */
-static void refuse_launcher_daemons(const char *command)
-{
-	static const char *const daemons[] = { "hydra_pmi_proxy", "orted", "prted" };
-	const char *slash = strrchr(command, '/'), *name = slash ? slash + 1 : command;
-
-	for (size_t i = 0; i < sizeof(daemons) / sizeof(*daemons); i++)
-		if (strcmp(name, daemons[i]) == 0) {
-			remember_failure("%s belongs to an mpirun outside the container and can't run in image %s"
-					 " — start the program with srun --mpi=… instead", name, step.image.reference);
-			end_task(EXIT_NOT_STARTED);
-		}
 }
 
 static void wrap_batch(spank_t spank)
@@ -311,11 +331,10 @@ static void wrap_batch(spank_t spank)
 	}
 }
 
-static void go_inside(spank_t spank, const char *command, bool check)
+static void go_inside(spank_t spank)
 {
 	AUTO_MESSAGE struct message ready = MESSAGE_INIT;
 
-	refuse_launcher_daemons(command);
 	if (step.task == 0)
 		lead(&ready);
 	else
@@ -324,34 +343,22 @@ static void go_inside(spank_t spank, const char *command, bool check)
 		remember_failure("cannot enter the container: %s", strerror(errno));
 	else if (capabilities_drop() < 0)
 		remember_failure("cannot give up privileges: %s", strerror(errno));
-	else if (apply_environment(spank, ready.fds[1]) && check)
-		check_command(spank, command);
+	else if (apply_environment(spank, ready.fds[1]) && (step.marked || step.request.batch))
+		check_command(spank, step.command);
 	if (step.failure[0])
 		end_task(EXIT_NOT_STARTED);
 }
 
 void step_task(spank_t spank)
 {
-	static char none[] = "";
-	char **arguments = NULL, *command = none;
-	int count = 0;
-	bool marked;
-
-	(void) spank_get_item(spank, S_TASK_ID, &step.task);
 	if (spank_getenv(spank, "SLURMD_NODENAME", step.node, sizeof(step.node)) != ESPANK_SUCCESS)
 		(void) gethostname(step.node, sizeof(step.node) - 1);
-	if (spank_get_item(spank, S_JOB_ARGV, &count, &arguments) == ESPANK_SUCCESS && count > 0)
-		command = arguments[0];
-	marked = strncmp(command, COMMAND_MARK, strlen(COMMAND_MARK)) == 0;
-	if (marked && step.kind != INSIDE) {
+	if (step.marked && step.kind != INSIDE) {
 		remember_failure("the step was started for a container, but this node was not told which");
 		end_task(EXIT_NOT_STARTED);
 	}
-	/* In place: the string is Slurm's. In a --multi-prog step this is the file, never marked. */
-	if (marked)
-		memmove(command, command + strlen(COMMAND_MARK), strlen(command + strlen(COMMAND_MARK)) + 1);
 	if (step.kind == WRAPPED)
 		wrap_batch(spank);
 	else if (step.kind == INSIDE)
-		go_inside(spank, command, marked || step.request.batch);
+		go_inside(spank);
 }
