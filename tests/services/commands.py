@@ -56,6 +56,7 @@ def run(
             user=user,
             group=user,
             extra_groups=None if user is None else [],
+            umask=0o022,
         )
     except OSError as error:
         raise LabError(f"can't start {shlex.join(argv)}: {error.strerror}") from error

@@ -71,5 +71,5 @@ def write(etc: Path, spec: LabSpec, machine: str) -> None:
     if machine == CONTROLLER:
         shutil.copyfile(CONF / "registry.yml", etc / "hpcbox-lab-registry.yml")
     shutil.copyfile(CONF / "hpcbox.toml", etc / "hpcbox/hpcbox.toml")
-    if spec.installation is not None and (spec.installation / "settings.json").exists():
-        shutil.copyfile(spec.installation / "settings.json", etc / "hpcbox/settings.json")
+    if spec.settings is not None:
+        shutil.copyfile(spec.settings, etc / "hpcbox/settings.json")

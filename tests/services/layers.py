@@ -65,7 +65,7 @@ class _Hashing(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, chunk: bytes, /) -> int:
+    def write(self, chunk: bytes, /) -> int:  # type: ignore[override]
         self.sha256.update(chunk)
         return self._sink.write(chunk)
 
@@ -84,7 +84,7 @@ def cached(folder: Path, key: str, fill: Fill) -> Layer:
         folder.mkdir(parents=True, exist_ok=True)
         with open(file, "wb") as raw:
             outer = _Hashing(raw)
-            with gzip.GzipFile("", "wb", COMPRESSION_LEVEL, outer, mtime=0) as packed:  # type: ignore[arg-type]
+            with gzip.GzipFile("", "wb", COMPRESSION_LEVEL, outer, mtime=0) as packed:
                 inner = _Hashing(packed)
                 with tarfile.open(fileobj=inner, mode="w|", format=tarfile.PAX_FORMAT) as tar:
                     fill(tar)

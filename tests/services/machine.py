@@ -130,7 +130,7 @@ class Machine:
         # What the host itself may have at /opt/hpcbox is never seen in a lab.
         shutil.rmtree(self.root / "opt/hpcbox", ignore_errors=True)
         if self.spec.installation is not None:
-            kernel.bind(self.spec.installation / "tree", self.root / "opt/hpcbox", read_only=True)
+            kernel.bind(self.spec.installation, self.root / "opt/hpcbox", read_only=True)
 
     def _write_etc(self, munge_key: bytes, key_folder: Path) -> None:
         etc = self.root / "etc"
@@ -148,15 +148,12 @@ class Machine:
         for path in (etc / "munge", key):
             shutil.chown(path, "munge", "munge")
         if self.spec.installation is not None:
-            self._install_hpcbox(self.spec.installation)
-
-    def _install_hpcbox(self, installation: Path) -> None:
-        command = self.root / "usr/local/bin/hpcbox"
-        command.unlink(missing_ok=True)
-        command.symlink_to("/opt/hpcbox/bin/hpcbox")
-        shim = installation / "hpcbox.so"
-        if shim.exists():
-            shutil.copyfile(shim, next(self.root.glob("usr/lib/*/slurm-wlm")) / "hpcbox.so")
+            command = self.root / "usr/local/bin/hpcbox"
+            command.unlink(missing_ok=True)
+            command.symlink_to("/opt/hpcbox/bin/hpcbox")
+        if self.spec.shim is not None:
+            plugins = next(self.root.glob("usr/lib/*/slurm-wlm"))
+            shutil.copyfile(self.spec.shim, plugins / "hpcbox.so")
 
     def _make_daemon_folders(self) -> None:
         for name, owner in DAEMON_FOLDERS.items():

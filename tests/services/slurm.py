@@ -112,6 +112,8 @@ class Cluster:
             slurmd_seccomp=slurmd_seccomp,
             state=state_root() / name,
             installation=None,
+            settings=None,
+            shim=None,
             registry_storage=images.storage(),
         )
         unknown = set(plugin_missing_on) - set(spec.machines)
@@ -194,14 +196,19 @@ class Cluster:
         sshd.keys(cache_root())
         plugin_wanted = set(self._spec.machines) - set(self._spec.plugin_missing_on)
         try:
-            installation = install.ensure(shim=bool(plugin_wanted))
+            installed = install.ensure()
         except LabError as error:
             if plugin_wanted:
                 raise
             # Plain Slurm needs no hpcbox; say so, as tests of hpcbox itself would miss it.
             print(f"lab: without /opt/hpcbox: {error}", file=sys.stderr)
-            installation = None
-        self._spec = dataclasses.replace(self._spec, installation=installation)
+            return
+        self._spec = dataclasses.replace(
+            self._spec,
+            installation=installed.tree,
+            settings=installed.settings,
+            shim=install.ensure_shim() if plugin_wanted else None,
+        )
 
     def _boot(self, *, end_with_caller: bool) -> None:
         state = self._spec.state

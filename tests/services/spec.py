@@ -50,6 +50,8 @@ class LabSpec:
         slurmd_seccomp: user namespaces can't be made below slurmd.
         state: this lab's folder.
         installation: tree to show at /opt/hpcbox, or None without one.
+        settings: the compiled settings that belong to it, or None.
+        shim: hpcbox.so, hpcbox's Slurm plugin, or None.
         registry_storage: cached images; the lab's registry sees a private copy-on-write view.
     """
 
@@ -61,6 +63,8 @@ class LabSpec:
     slurmd_seccomp: bool
     state: Path
     installation: Path | None
+    settings: Path | None
+    shim: Path | None
     registry_storage: Path
 
     @property
@@ -87,16 +91,10 @@ class LabSpec:
     def from_json(cls, text: str) -> LabSpec:
         """Read what to_json wrote."""
         fields = json.loads(text)
-        installation = fields.pop("installation")
-        return cls(
-            **fields
-            | {
-                "plugin_missing_on": tuple(fields["plugin_missing_on"]),
-                "state": Path(fields["state"]),
-                "installation": Path(installation) if installation else None,
-                "registry_storage": Path(fields["registry_storage"]),
-            }
-        )
+        for name in ("state", "registry_storage", "installation", "settings", "shim"):
+            fields[name] = fields[name] and Path(fields[name])
+        fields["plugin_missing_on"] = tuple(fields["plugin_missing_on"])
+        return cls(**fields)
 
 
 def check_name(name: str) -> str:
