@@ -49,12 +49,14 @@ static char *join_groups(spank_t spank)
 /* A memory file with the request, or -1. */
 static int write_request(spank_t spank, struct request *request)
 {
-	char cwd[PATH_MAX], **arguments = NULL;
+	char cwd[PATH_MAX], submit_dir[PATH_MAX], **arguments = NULL;
 	int count = 0;
 	AUTO_FREE char *json = NULL;
 
 	/* Slurm has changed to the job's working directory before task_init_privileged. */
 	request->cwd = getcwd(cwd, sizeof(cwd)) ? cwd : "/";
+	if (spank_getenv(spank, "SLURM_SUBMIT_DIR", submit_dir, sizeof(submit_dir)) == ESPANK_SUCCESS)
+		request->submit_dir = submit_dir;
 	if (request->batch && spank_get_item(spank, S_JOB_ARGV, &count, &arguments) == ESPANK_SUCCESS && count > 0)
 		request->script = arguments[0];
 	json = request_json(request);

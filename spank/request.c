@@ -122,6 +122,7 @@ char *request_json(const struct request *request)
 	json_field(out, "workdir", request->workdir);
 	json_field(out, "env", request->environment);
 	json_field(out, "cwd", request->cwd);
+	json_field(out, "submit_dir", request->submit_dir);
 	json_field(out, "script", request->script);
 	putc('}', out);
 	if (fclose(out) != 0) {

@@ -33,7 +33,7 @@ bool image_wanted(const struct image_choice *choice);
 bool is_digest(const char *text);
 
 struct request {
-	const char *image, *digest, *mounts, *workdir, *environment, *cwd;
+	const char *image, *digest, *mounts, *workdir, *environment, *cwd, *submit_dir;
 	const char *script; /* the batch script's path on this node, to be visible inside; else NULL */
 	bool batch;         /* not on the wire */
 };
