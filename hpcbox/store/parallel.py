@@ -78,11 +78,17 @@ class _Crew:
 
     def _work(self) -> None:
         try:
-            while True:
-                self._cancellation.check()
-                self._waiting.popleft()()
-        except (IndexError, Cancelled):
+            while (job := self._next()) is not None:
+                job()
+        except Cancelled:
             return
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             self.failures.append(error)
             self._cancellation.cancel()
+
+    def _next(self) -> Callable[[], None] | None:
+        self._cancellation.check()
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None

@@ -1,0 +1,198 @@
+"""Folders of a layer by descriptor: the only way that unpacking reaches a name from a tar.
+
+The kernel opens a parent folder beneath the layer's root without following any symlink
+(openat2(2)); the entry itself is then made relative to that descriptor and never resolved. Only
+when that fails the path is walked part by part: missing folders are made, and a symlink of the
+same layer is followed the way a process with this root would see it, except that a climb above the
+root is refused where such a process would stay at it.
+"""
+
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Callable
+
+from hpcbox import kernel
+from hpcbox.errors import LayerRejected
+from hpcbox.rootfs import whiteouts
+
+MAXIMUM_DEPTH = 256
+"""Folders inside each other; removing such a tree takes as many open descriptors."""
+
+_MAXIMUM_PATH = 4095
+_MAXIMUM_NAME = 255
+_MAXIMUM_SYMLINKS = 40
+_CACHED = 64
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_RESOLVE = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_MAGICLINKS | kernel.RESOLVE_NO_SYMLINKS
+
+
+def clean(name: bytes, what: bytes) -> bytes:
+    """Return a tar's path relative to the layer's root, without empty parts; b"" is the root.
+
+    `what` is the entry it belongs to, for the error.
+
+    Raises:
+        LayerRejected: the path is absolute, climbs with `..`, or is one that no file can have.
+    """
+    if b"\0" in name:
+        raise rejected(what, "its path holds a NUL byte")
+    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    if name.startswith(b"/") and parts:
+        raise rejected(what, "its path is absolute")
+    if b".." in parts:
+        raise rejected(what, "its path leads out of the image with '..'")
+    if len(name) > _MAXIMUM_PATH or any(len(part) > _MAXIMUM_NAME for part in parts):
+        raise rejected(what, "its path is longer than Linux allows")
+    if len(parts) > MAXIMUM_DEPTH:
+        raise rejected(what, f"it lies more than {MAXIMUM_DEPTH} folders deep")
+    return b"/".join(parts)
+
+
+def rejected(entry: bytes, reason: str) -> LayerRejected:
+    """Return the error for an entry that may not be unpacked."""
+    return LayerRejected(os.fsdecode(entry), reason)
+
+
+class Beneath:
+    """The folders below one root.
+
+    Attributes:
+        root: descriptor of the root, for reading its names.
+        implied: folders that were made because something lies in them, without an entry of their
+            own (path → whether a symlink of this layer led there), parents first.
+        hiding: folders that took the place of a whiteout of the same layer: they hide all of their
+            name that lies below.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.implied: dict[bytes, bool] = {}
+        self.hiding: set[bytes] = set()
+        self._known: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        self._close_known()
+        os.close(self.root)
+
+    def drop(self, gone: Callable[[bytes], bool] | None, keep: tuple[int, ...]) -> None:
+        """Forget what is known of folders that are gone; without `gone` a symlink was removed.
+
+        Descriptors are dropped, except for those in use (`keep`): what was removed may have been
+        on the way to them.
+        """
+        if gone is not None:
+            self.implied = {path: linked for path, linked in self.implied.items() if not gone(path)}
+            self.hiding = {path for path in self.hiding if not gone(path)}
+        self._close_known(keep)
+
+    def _close_known(self, keep: tuple[int, ...] = ()) -> None:
+        for path, (descriptor, _) in list(self._known.items()):
+            if descriptor not in keep:
+                os.close(descriptor)
+                del self._known[path]
+
+    def folder(self, path: bytes, entry: bytes, *, make: bool = True) -> tuple[int, bytes]:
+        """Return a descriptor of a folder and its real path; the descriptor stays this object's.
+
+        It holds until the next but some calls. `entry` is what is to be made there, for errors.
+
+        Raises:
+            LayerRejected: something on the path is no folder, or leads out of the root.
+            FileNotFoundError: it is missing, and `make` is false.
+        """
+        known = self._known.get(path)
+        if known is not None:
+            self._known.move_to_end(path)
+            return known
+        try:
+            found = self.open(path), path
+        except OSError:
+            real = self._walk(path, entry, make=make)
+            found = self.open(real), real
+        self._known[path] = found
+        if len(self._known) > _CACHED:
+            _, (oldest, _) = self._known.popitem(last=False)
+            os.close(oldest)
+        return found
+
+    def open(self, path: bytes, flags: int = _FOLDER) -> int:
+        """Open a real path, which holds no symlink; the descriptor is the caller's."""
+        return kernel.openat2(self.root, path or b".", flags, _RESOLVE)
+
+    def _walk(self, path: bytes, entry: bytes, *, make: bool) -> bytes:
+        real: list[bytes] = []
+        left = path.split(b"/")[::-1]
+        symlinks = 0
+        while left:
+            part = left.pop()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                if not real:
+                    raise rejected(entry, "a symlink on its path leads out of the image")
+                real.pop()
+                continue
+            target = self._step(real, part, entry, make=make, linked=symlinks > 0)
+            if target is None:
+                real.append(part)
+                continue
+            symlinks += 1
+            if symlinks > _MAXIMUM_SYMLINKS:
+                raise rejected(entry, "the symlinks on its path lead in a circle")
+            if target.startswith(b"/"):
+                real.clear()
+            left += target.split(b"/")[::-1]
+        return b"/".join(real)
+
+    def _step(
+        self, real: list[bytes], part: bytes, entry: bytes, *, make: bool, linked: bool
+    ) -> bytes | None:
+        """Make sure that a folder of this name is in a real one; return a symlink's target."""
+        parent = self.open(b"/".join(real))
+        path = b"/".join([*real, part])
+        try:
+            try:
+                status = os.lstat(part, dir_fd=parent)
+            except FileNotFoundError:
+                if not make:
+                    raise
+                _make_folder(part, parent, len(real), entry)
+                self.implied[path] = linked
+                return None
+            if stat.S_ISDIR(status.st_mode):
+                return None
+            if stat.S_ISLNK(status.st_mode):
+                return os.readlink(part, dir_fd=parent)
+            if not whiteouts.is_whiteout(status):
+                raise rejected(entry, f"'{os.fsdecode(path)}' on its path is no folder")
+            if not make:
+                raise FileNotFoundError
+            self.replace_whiteout(part, parent, path)
+            return None
+        finally:
+            os.close(parent)
+
+    def replace_whiteout(self, name: bytes, parent: int, path: bytes) -> None:
+        """Put a folder where a whiteout of this layer stood: it hides what lies below."""
+        os.unlink(name, dir_fd=parent)
+        os.mkdir(name, 0o700, dir_fd=parent)
+        self.hide(name, parent, path)
+
+    def hide(self, name: bytes, parent: int, path: bytes) -> None:
+        """Mark a folder: all of its name that lies below is hidden."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        folder = os.open(name, flags, dir_fd=parent)
+        try:
+            whiteouts.make_opaque(folder)
+        finally:
+            os.close(folder)
+        self.hiding.add(path)
+
+
+def _make_folder(name: bytes, parent: int, depth: int, entry: bytes) -> None:
+    # A symlink may lead deeper than the entry's own path.
+    if depth >= MAXIMUM_DEPTH:
+        raise rejected(entry, f"it lies more than {MAXIMUM_DEPTH} folders deep")
+    os.mkdir(name, 0o700, dir_fd=parent)
