@@ -86,7 +86,7 @@ def wait_until(
     holds: Callable[[], bool],
     *,
     timeout_seconds: float,
-    what: str,
+    what: str | Callable[[], str],
     gap_seconds: float = POLL_SECONDS,
 ) -> None:
     """Poll until a condition holds.
@@ -94,7 +94,7 @@ def wait_until(
     Args:
         holds: the condition; asked at once, then every gap_seconds.
         timeout_seconds: how long to go on.
-        what: names the condition in the error ("slurmctld answers").
+        what: names the condition in the error ("slurmctld answers"); a function is asked then.
         gap_seconds: pause between two questions.
 
     Raises:
@@ -103,7 +103,8 @@ def wait_until(
     deadline = time.monotonic() + timeout_seconds
     while not holds():
         if time.monotonic() > deadline:
-            raise LabError(f"waited {timeout_seconds:g} s in vain until {what}")
+            condition = what if isinstance(what, str) else what()
+            raise LabError(f"waited {timeout_seconds:g} s in vain until {condition}")
         time.sleep(gap_seconds)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from tests.services import images
+from tests.services import images, leftovers
 from tests.services.failure import LabError
 from tests.services.lifetime import first_process
 from tests.services.slurm import Cluster
@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     _place(_verb(verbs, "shell", _shell, "a login shell in a lab"))
     _verb(verbs, "down", _down, "end a lab, whatever state it is in; leaves nothing")
     _verb(verbs, "status", _status, "list the labs", with_id=False)
+    listing = "list processes, mounts, links, loops, cgroups, /run, /dev/shm: to compare by diff"
+    _verb(verbs, "listing", _listing, listing, with_id=False)
     _verb(verbs, "images", _images, "build the images that are missing", with_id=False)
     return parser
 
@@ -129,6 +131,11 @@ def _status(_arguments: argparse.Namespace) -> int:
             continue
         spec = Cluster.attach(folder.name).spec
         print(f"{folder.name}\tup\t{spec.nodes} nodes\t{spec.profile}\tfirst process {pid}")
+    return 0
+
+
+def _listing(_arguments: argparse.Namespace) -> int:
+    print(leftovers.snapshot())
     return 0
 
 
