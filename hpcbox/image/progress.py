@@ -34,6 +34,8 @@ class Progress:
     def line(self) -> str:
         """Return one line for people."""
         if self.phase == "pulling":
+            if not self.bytes_total:
+                return f"pulling {self.image}"
             share = f"{size_text(self.bytes_done)} of {size_text(self.bytes_total)}"
             return (
                 f"pulling {self.image}: {share}, {self.layers_done} of {self.layers} layers, "
@@ -44,7 +46,7 @@ class Progress:
         if self.phase == "ready":
             amount = f"{size_text(self.bytes_done)} in {self.seconds:.1f} s, {self.rate()}"
             return f"ready {self.image}" + (f": {amount}" if self.bytes_done else "")
-        return f"{self.phase} {self.image}"
+        return f"{self.phase} {self.image}".rstrip()
 
     def rate(self) -> str:
         """Return the mean rate since the beginning, as `12 MB/s`."""
@@ -114,6 +116,26 @@ class Meter:
         self._reported = self._clock()
         self._now = replace(self._now, seconds=self._reported - self._began)
         self._report(self._now)
+
+
+class PhaseLines:
+    """Reports for readers who can't be shown a changing line: one line a phase.
+
+    A long phase gets another line now and then, so that it never looks hung.
+    """
+
+    def __init__(self, write: Callable[[str], None], *, interval_seconds: float = 10.0) -> None:
+        self._write = write
+        self._interval_seconds = interval_seconds
+        self._phase = ""
+        self._written_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Write the line of this progress if it is time for one."""
+        due = progress.seconds - self._written_at >= self._interval_seconds
+        if progress.phase != self._phase or due:
+            self._phase, self._written_at = progress.phase, progress.seconds
+            self._write(progress.line())
 
 
 def size_text(count: float) -> str:

@@ -1,0 +1,103 @@
+"""`hpcbox inspect`: an image's manifest and config."""
+
+import argparse
+import json
+from contextlib import closing
+from typing import Any
+
+from hpcbox import principals
+from hpcbox.errors import HpcboxError, ImageNotFound, ManifestInvalid, StoreError
+from hpcbox.image.digest import Digest
+from hpcbox.image.manifest import Manifest, parse_manifest
+from hpcbox.image.progress import size_text
+from hpcbox.image.reference import parse_fetchable
+from hpcbox.image.registry import RegistrySource, read_exactly
+from hpcbox.image.verified import VerifiedStream
+from hpcbox.settings import Settings
+from hpcbox.store import paths, records
+
+HELP = "Show an image's manifest and config, from the store or else from its registry."
+EXAMPLES = """  hpcbox inspect registry.site:5000/mpich:1
+  hpcbox inspect --json sha256:0123456789ab"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of this verb."""
+    parser.add_argument("image", metavar="IMAGE", help="a reference, or a digest in the store")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Print what is known of the image.
+
+    Raises:
+        HpcboxError: neither store nor registry has it.
+    """
+    principals.become_service(settings.service_user)
+    try:
+        table = _from_store(arguments.image, settings)
+    except ImageNotFound:
+        if arguments.image.startswith("sha256:"):
+            raise
+        table = _from_registry(arguments.image, settings)
+    print(json.dumps(table, indent=1) if arguments.json else _text(table))
+    return 0
+
+
+def _from_store(image: str, settings: Settings) -> dict[str, Any]:
+    record = records.find(settings.store, image, settings.default_registry)
+    digest_hex = record.digest.removeprefix("sha256:")
+    documents = {}
+    for name in ("manifest", "config"):
+        path = paths.image(settings.store, digest_hex, name)
+        try:
+            with open(path, encoding="utf-8") as file:
+                documents[name] = json.load(file)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}: {error}") from error
+    return {"digest": record.digest, "source": "store", **documents}
+
+
+def _from_registry(image: str, settings: Settings) -> dict[str, Any]:
+    source = RegistrySource(parse_fetchable(image, settings.default_registry), settings)
+    resolved = source.resolve()
+    manifest = parse_manifest(resolved.body, resolved.media_type)
+    if not isinstance(manifest, Manifest):
+        raise ManifestInvalid("an index came where one platform's manifest was asked for")
+    wanted = manifest.config
+    blob = VerifiedStream(
+        source.open_blob(wanted), wanted.digest, wanted.size_bytes, "image config"
+    )
+    with closing(blob):
+        body = read_exactly(blob, wanted.size_bytes)
+        blob.drain()
+    try:
+        config = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ManifestInvalid("image config is no JSON") from error
+    return {
+        "digest": str(Digest.of(resolved.body)),
+        "source": resolved.registry,
+        "manifest": json.loads(resolved.body),
+        "config": config,
+    }
+
+
+def _text(table: dict[str, Any]) -> str:
+    config = table["config"]
+    run_config = config.get("config") or {}
+    layers = table["manifest"]["layers"]
+    compressed = size_text(sum(layer["size"] for layer in layers))
+    rows = [
+        ("digest", table["digest"]),
+        ("from", table["source"]),
+        ("platform", f"{config.get('os')}/{config.get('architecture')}"),
+        ("created", config.get("created") or "-"),
+        ("layers", f"{len(layers)}, {compressed} compressed"),
+        ("entrypoint", json.dumps(run_config.get("Entrypoint") or [])),
+        ("command", json.dumps(run_config.get("Cmd") or [])),
+        ("workdir", run_config.get("WorkingDir") or "-"),
+        ("user", run_config.get("User") or "-"),
+        *(("environment", item) for item in run_config.get("Env") or []),
+    ]
+    return "\n".join(f"{name:<12} {HpcboxError(str(value))}" for name, value in rows)

@@ -1,0 +1,35 @@
+"""`hpcbox rm`: remove images from the store."""
+
+import argparse
+
+from hpcbox import principals
+from hpcbox.settings import Settings
+from hpcbox.store import collect, failures, paths, records
+
+HELP = "Remove images from the store, and the layers that they alone use."
+EXAMPLES = """  hpcbox rm registry.site:5000/mpich:1
+  hpcbox rm sha256:0123456789ab"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of this verb."""
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", help="a reference, a digest, or its beginning"
+    )
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Remove each image, in the order given.
+
+    Raises:
+        ImageNotFound: the store has no such image.
+        StoreBusy: a job or a pull uses it.
+    """
+    principals.become_service(settings.service_user)
+    with failures.told(settings.store, "remove an image"):
+        paths.prepare(settings.store)
+        for image in arguments.images:
+            record = records.find(settings.store, image, settings.default_registry)
+            layers = collect.remove_image(settings.store, record)
+            print(f"removed {record.digest}, {layers} of its {len(record.layers)} layers")
+    return 0
