@@ -50,6 +50,10 @@ MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
 MOUNT_ATTR_IDMAP = 0x00100000
 
+# signal(7), the same on x86 and ARM; the signal module costs enum.
+SIGKILL = 9
+SIGTERM = 15
+
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8

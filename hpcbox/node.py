@@ -15,11 +15,10 @@ library only, without dataclasses, enum, pathlib, logging, tomllib, asyncio, typ
 (tests/test_start_up.py pins what is loaded).
 """
 
-import _signal  # signal itself costs enum
 import os
 import sys
 
-from hpcbox import packets, principals
+from hpcbox import kernel, packets, principals
 from hpcbox.container import root as container_root
 from hpcbox.container.root import Refused, expect
 from hpcbox.errors import HpcboxError, NodeSetupFailed, one_line
@@ -196,7 +195,14 @@ def _pull(order: Order, site: Site, request: bytes, plugin: packets.Socket) -> s
 
     fetcher = (order.uid, order.gid, order.groups)
     reports = _fork(fetcher, fetch, keep=(fetcher_end.fileno(),))
-    result = _fork((site.uid, site.gid, ()), write, keep=(writer_end.fileno(),), network=False)
+    # The writer has something to tidy up when this process dies: it gets SIGTERM.
+    result = _fork(
+        (site.uid, site.gid, ()),
+        write,
+        keep=(writer_end.fileno(),),
+        network=False,
+        death_signal=kernel.SIGTERM,
+    )
     fetcher_end.close()
     writer_end.close()
     while (packet := packets.receive(reports)) is not None:
@@ -216,13 +222,14 @@ def _fork(
     *,
     keep: tuple[int, ...] = (),
     network: bool = True,
+    death_signal: int = kernel.SIGKILL,
 ) -> packets.Socket:
     """Run a role in a child that is another principal; return the connection to it.
 
-    The child ends with its role, and is killed if this process dies before.
+    The child ends with its role, and gets `death_signal` if this process dies before.
     """
     ours, theirs = packets.pair()
-    principals.fork(account, role, theirs, keep=keep, network=network)
+    principals.fork(account, role, theirs, keep=keep, network=network, death_signal=death_signal)
     theirs.close()
     return ours
 
@@ -232,7 +239,7 @@ def _fail(plugin: packets.Socket, text: bytes) -> None:
         packets.send(plugin, b"E", bytes((COULD_NOT_START,)) + _spoken(text))
     except OSError:
         # The task has gone (scancel): there is nobody to tell.
-        os.kill(os.getpid(), _signal.SIGKILL)
+        os.kill(os.getpid(), kernel.SIGKILL)
 
 
 def _spoken(text: bytes) -> bytes:

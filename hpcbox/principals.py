@@ -7,7 +7,6 @@ became one of the last two can't go back and can't be traced by other processes 
 Loaded by the node program: standard library only.
 """
 
-import _signal  # signal itself costs enum
 import os
 import pwd
 
@@ -42,8 +41,15 @@ def service_account(name: str) -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
-def become(uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
+def become(
+    uid: int,
+    gid: int,
+    groups: tuple[int, ...] = (),
+    death_signal: int = kernel.SIGKILL,
+) -> None:
     """Turn this process, for good, into the account `uid`; root is refused.
+
+    `death_signal` comes when the parent dies: whoever has something to tidy up takes SIGTERM.
 
     Raises:
         NodeSetupFailed: the account is root or the kernel refused.
@@ -59,7 +65,7 @@ def become(uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     # Other processes of the account must not trace this one: it may hold descriptors they lack.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, _signal.SIGKILL)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, death_signal)
 
 
 def become_service(service_user: str) -> None:
@@ -75,6 +81,7 @@ def fork(
     *,
     keep: tuple[int, ...] = (),
     network: bool = True,
+    death_signal: int = kernel.SIGKILL,
 ) -> int:
     """Run a role in a child that has become an account; return its pid.
 
@@ -91,7 +98,7 @@ def fork(
         _close_all_but(socket.fileno(), *keep)
         if not network:
             kernel.unshare(kernel.CLONE_NEWNET)
-        become(*account)
+        become(*account, death_signal)
         role(socket)
         status = 0
     except HpcboxError as error:

@@ -8,10 +8,9 @@ are: then files that only their owner may read are out of the user's reach.
 Loaded on every node and step; runs as root.
 """
 
-import _signal  # signal itself costs enum
 import os
 
-from hpcbox import kernel
+from hpcbox import kernel, packets
 from hpcbox.errors import NodeSetupFailed
 
 ROOT_MODE = 0o755
@@ -88,18 +87,19 @@ def _mapping_namespace(service: tuple[int, int], user: tuple[int, int]) -> int:
 
     Only its maps matter: the process that opened it ends at once.
     """
-    told, tell = os.pipe()
+    ours, theirs = packets.pair()
     child = os.fork()
     if child == 0:
         try:
+            ours.close()
             kernel.unshare(kernel.CLONE_NEWUSER)
-            os.write(tell, b"1")
-            _signal.pause()
+            theirs.send(b"1")
+            theirs.recv(1)
         finally:
             os._exit(1)
-    os.close(tell)
+    theirs.close()
     try:
-        if not os.read(told, 1):
+        if not ours.recv(1):
             raise OSError("no user namespaces")
         for kind, inside, outside in (
             ("uid_map", service[0], user[0]),
@@ -110,6 +110,6 @@ def _mapping_namespace(service: tuple[int, int], user: tuple[int, int]) -> int:
                 file.write(f"{inside} {outside} 1\n")
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
     finally:
-        os.close(told)
-        os.kill(child, _signal.SIGKILL)
+        ours.close()
+        os.kill(child, kernel.SIGKILL)
         os.waitpid(child, 0)
