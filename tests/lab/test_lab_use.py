@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.services import accounts, images, leftovers
+from tests.services import accounts, images, leftovers, registry_log
 from tests.services.commands import wait_until
 from tests.services.failure import LabError
 from tests.services.slurm import Cluster
@@ -129,6 +129,7 @@ def test_the_registry_serves_the_image(plain_cluster: Cluster, name: str) -> Non
     )
 
     assert done.stdout == images.digest(name)
+    assert f"GET /v2/{name}/manifests/1 200" in registry_log.requests(plain_cluster)
 
 
 def test_what_is_pushed_in_a_lab_stays_in_that_lab(plain_cluster: Cluster) -> None:

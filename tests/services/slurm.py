@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.services import accounts, cgroups, images, install, lifetime, sshd
+from tests.services import accounts, cgroups, entering, images, install, lifetime, sshd
 from tests.services.commands import require, wait_until
 from tests.services.failure import LabError
 from tests.services.spec import (
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BOOT_SECONDS = 120
-USER_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 PACKAGES = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
@@ -51,8 +50,6 @@ PACKAGES = {
     "nsenter": "util-linux",
 }
 DATABASE_PACKAGES = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
-# Become part of the machine's cgroups, then exec the rest; "--" ends the list of cgroup files.
-JOIN_AND_EXEC = 'while [ "$1" != -- ]; do echo 0 >"$1"; shift; done; shift; exec "$@"'
 BOOT = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -226,7 +223,7 @@ class Cluster:
                 ["/usr/bin/python3", "-IS", "-c", BOOT, os.fspath(REPOSITORY),
                  os.fspath(state / "spec.json"), str(report_writer), str(owner_reader)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=inherited,
-                env={"PATH": USER_PATH, "HPCBOX_LAB_CACHE": os.fspath(cache_root())},
+                env={"PATH": entering.PATH, "HPCBOX_LAB_CACHE": os.fspath(cache_root())},
                 start_new_session=True, check=False,
             )  # fmt: skip
         for fd in inherited:
@@ -280,26 +277,14 @@ class Cluster:
         Raises:
             LabError: no such user or machine.
         """
-        account = accounts.named(user)
-        variables = {
-            "HOME": account.home,
-            "USER": user,
-            "LOGNAME": user,
-            "SHELL": account.shell,
-            "PATH": USER_PATH,
-            "LANG": "C.UTF-8",
-        } | dict(env or {})
-        folder = cwd or ("/" if account == accounts.SERVICE else account.home)
-        return [
-            "/bin/sh", "-c", JOIN_AND_EXEC, "lab", *cgroups.join_files(self.name, node), "--",
-            "/usr/bin/nsenter", f"--target={self.first_pid(node)}", "--mount", "--uts", "--ipc",
-            "--net", "--pid", "--cgroup", "--root", "--wd=/", "--",
-            # The command dies with its caller even when nothing else tells it to end.
-            "/usr/bin/setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups",
-            "--pdeathsig=KILL", "--",
-            "/usr/bin/env", "-i", f"--chdir={folder}",
-            *(f"{name}={value}" for name, value in variables.items()), *argv,
-        ]  # fmt: skip
+        return entering.command_line(
+            argv,
+            first_pid=self.first_pid(node),
+            join_files=cgroups.join_files(self.name, node),
+            account=accounts.named(user),
+            env=env or {},
+            cwd=cwd,
+        )
 
     def run(
         self,
