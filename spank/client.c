@@ -176,8 +176,8 @@ void client_launch(int count, char **arguments)
 		return;
 	if (batch)
 		mark_leave(batch);
-	/* The node sees the tasks' own names only, which it can't unmark: multi-prog steps depend on
-	 * the plugin being there. srun keeps argv until it exits and never frees its elements after
+	/* Unmarked stay --multi-prog steps, since the node can't unmark the names in their file, and
+	 * all but the first component of a heterogeneous step, for which Slurm doesn't call us. srun keeps argv until it exits and never frees its elements after
 	 * this callback (pre_launch_srun_job), so ours may come from malloc. */
 	if (count > 0 && !is_multi_prog(count, arguments)
 	    && asprintf(&marked, "%s%s", COMMAND_MARK, arguments[0]) >= 0)

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +26,7 @@
 #define EXTERN_STEP 0xfffffffcU
 
 /* The kernel's limit for one string of an environment. */
-enum { VARIABLE_BYTES = 128 * 1024 + 1, REAP_TIMEOUT_MS = 5000 };
+enum { VARIABLE_BYTES = 128 * 1024 + 1, REAP_TIMEOUT_MS = 5000, SIBLING_GRACE_MS = 500 };
 
 /* One process serves one step; SPANK hands no state from callback to callback. */
 static struct {
@@ -253,6 +255,8 @@ static void lead(struct message *ready)
 static void follow(struct message *ready)
 {
 	if (channel_receive(step.hub[1], true, ready) != 1) {
+		/* scancel ends the first task a moment before us: then there is nothing to explain. */
+		(void) poll(NULL, 0, SIBLING_GRACE_MS);
 		if (step.task == 1)
 			say(step.node, "the node's first task ended before the container was ready");
 		_exit(EXIT_NOT_STARTED);
@@ -357,6 +361,9 @@ void step_task(spank_t spank)
 		remember_failure("the step was started for a container, but this node was not told which");
 		end_task(EXIT_NOT_STARTED);
 	}
+	/* Slurm leaves the tasks of a slurmstepd that was killed: ours are to end with it. */
+	if (step.kind != ON_HOST)
+		(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (step.kind == WRAPPED)
 		wrap_batch(spank);
 	else if (step.kind == INSIDE)
