@@ -164,8 +164,10 @@ def one_line(text: str) -> str:
 
 
 def shorten(text: str, length: int = 200) -> str:
-    """At most `length` characters of the text, its middle replaced by an ellipsis."""
-    if len(text) <= length:
-        return text
+    """At most `length` characters of the text, as `one_line`, its middle replaced by an ellipsis."""
+    # First the characters that take several on a line: the length is that of what is shown.
+    line = one_line(text)
+    if len(line) <= length:
+        return line
     half = (length - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
+    return f"{line[:half]}…{line[-half:]}"

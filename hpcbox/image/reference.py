@@ -63,7 +63,8 @@ class Reference:
         """The canonical text, which parses to an equal value."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
-        return f"{self.registry}/{self.repository}{tag}{digest}"
+        joint = "/" if _is_registry(self.registry) else "#"
+        return f"{self.registry}{joint}{self.repository}{tag}{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +135,12 @@ def _in_registry(text: str, default_registry: str) -> Reference:
     rest, digest = _split_digest(text, rest)
     registry, name = _split_registry(text, rest)
     name, tag = _split_tag(text, name)
+    _check_name(text, name)
     if registry is None:
         registry = default_registry
     if registry in _HUB_NAMES:
         registry = DOCKER_HUB
         name = name if "/" in name else f"library/{name}"
-    _check_name(text, name)
     if tag is None and digest is None:
         tag = DEFAULT_TAG
     return Reference(registry, name, tag, digest)
@@ -196,9 +197,7 @@ def _split_registry(text: str, rest: str) -> tuple[str | None, str]:
         registry, _, name = rest.partition("#")
     else:
         registry, slash, name = rest.partition("/")
-        # A first part with upper case can't be a name: Docker takes it for a host, too.
-        named = "." in registry or ":" in registry or registry == "localhost"
-        if not slash or not (named or registry != registry.lower()):
+        if not slash or not _is_registry(registry):
             return None, rest
     match = _HOST.fullmatch(registry)
     if not match:
@@ -208,6 +207,11 @@ def _split_registry(text: str, rest: str) -> tuple[str | None, str]:
     if match[1] is not None and not 0 < int(match[1]) < 65536:
         raise _invalid(text, f"port {match[1]} of the registry does not exist")
     return registry.lower(), name
+
+
+def _is_registry(part: str) -> bool:
+    # A first part with upper case can't be a name: Docker takes it for a host, too.
+    return "." in part or ":" in part or part == "localhost" or part != part.lower()
 
 
 def _split_tag(text: str, name: str) -> tuple[str, str | None]:

@@ -1,4 +1,4 @@
-"""A registry that misbehaves on request: a real HTTP server on loopback, in threads of this process.
+"""A registry that misbehaves on request: a real HTTP server on loopback, in this process.
 
 It answers like a registry for what was pushed into it; a test adds faults by path.
 """
@@ -118,7 +118,7 @@ def _handler(registry: BadRegistry) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - named by http.server
+        def do_GET(self) -> None:
             registry._answer(self)
 
         def log_message(self, *_words: object) -> None:

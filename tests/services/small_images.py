@@ -1,4 +1,4 @@
-"""Small images made in memory: layers of a few entries, with whatever a test wants wrong in them."""
+"""Small images made in memory: layers of a few entries, wrong in whatever way a test wants."""
 
 import gzip
 import hashlib

@@ -1,0 +1,125 @@
+"""Image references: what users type, and what they are told when it is wrong."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcbox.errors import HpcboxError, ReferenceInvalid, RequestError
+from hpcbox.image.reference import LocalReference, Reference, parse, parse_fetchable
+
+HEX = "0123456789abcdef" * 4
+
+GOOD = {
+    "debian": "docker.io/library/debian:latest",
+    "debian:12": "docker.io/library/debian:12",
+    "docker://debian": "docker.io/library/debian:latest",
+    "owner/name": "docker.io/owner/name:latest",
+    "docker.io/debian": "docker.io/library/debian:latest",
+    "index.docker.io/owner/name:1": "docker.io/owner/name:1",
+    "ghcr.io/owner/x": "ghcr.io/owner/x:latest",
+    "localhost/a": "localhost/a:latest",
+    "reg:5000/a/b/c:v1.2-3_4": "reg:5000/a/b/c:v1.2-3_4",
+    "10.77.0.1:5000/mpich:1": "10.77.0.1:5000/mpich:1",
+    "[::1]:5000/a": "[::1]:5000/a:latest",
+    "REG.Site:5000/a": "reg.site:5000/a:latest",
+    "nvcr.io#nvidia/pytorch:24.01": "nvcr.io/nvidia/pytorch:24.01",
+    "docker://reg#a/b": "reg#a/b:latest",
+    f"reg.io/a@sha256:{HEX}": f"reg.io/a@sha256:{HEX}",
+    f"reg.io/a:1@sha256:{HEX}": f"reg.io/a:1@sha256:{HEX}",
+    "a--b/c__d/e.f": "docker.io/a--b/c__d/e.f:latest",
+}
+
+WRONG = {
+    "": "empty",
+    "  ": "empty",
+    "a b": "character ' '",
+    "a\nb": "character",
+    "a\x1b[0m": "character",
+    "Debian": "'debian' may be meant",
+    "reg.io/Owner/x": "'owner/x' may be meant",
+    "https://reg.io/a": "'reg.io/a' may be meant",
+    "ftp://a": "unknown",
+    "reg.io/": "names no image",
+    "reg.io/a:": "no tag follows",
+    "reg.io/a:b/c": "slash follows the tag",
+    "reg.io/a:ä": "no tag",
+    "reg.io/a:" + "t" * 129: "no tag",
+    "reg.io//a": "empty",
+    "reg.io/a/": "empty",
+    "reg.io/-a": "no part of a name",
+    "reg.io/a..b": "no part of a name",
+    "reg_x.io/a": "no registry",
+    "reg:99999/a": "port",
+    "reg.io/a@sha256:12": "2 characters",
+    f"reg.io/a@sha512:{HEX}": "sha256",
+    f"reg.io/a@md5{HEX}": "no digest",
+    "user@reg.io#a": "names a user",
+    "./folder": "must end in",
+    "/images/x": "must end in",
+    "oci:": "nothing follows",
+    "a" * 2000: "2000 characters",
+    "caf\udce9": "character",
+}
+
+LOCAL = {
+    "dockerd://debian:12": LocalReference("dockerd://", "debian:12"),
+    "podman://x": LocalReference("podman://", "x"),
+    "oci:dir:ref": LocalReference("oci:", "dir:ref"),
+    "oci-archive:/a/b.tar": LocalReference("oci-archive:", "/a/b.tar"),
+    "docker-archive:x.tar": LocalReference("docker-archive:", "x.tar"),
+    "dir:/srv/root": LocalReference("dir:", "/srv/root"),
+    "/images/a.sqsh": LocalReference("path", "/images/a.sqsh"),
+    "./a.EROFS": LocalReference("path", "./a.EROFS"),
+    "a.squashfs": LocalReference("path", "a.squashfs"),
+}
+
+
+@pytest.mark.parametrize(("text", "canonical"), GOOD.items())
+def test_a_reference_has_one_canonical_form_that_parses_to_itself(
+    text: str, canonical: str
+) -> None:
+    reference = parse(text)
+
+    assert str(reference) == canonical
+    assert parse(canonical) == reference
+
+
+@pytest.mark.parametrize(("text", "reason"), WRONG.items())
+def test_a_wrong_reference_is_refused_with_what_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(ReferenceInvalid) as caught:
+        parse(text)
+
+    assert reason in str(caught.value)
+    assert len(str(caught.value)) <= 600
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(("text", "expected"), LOCAL.items())
+def test_images_of_this_machine_are_known_and_not_fetched_yet(
+    text: str, expected: LocalReference
+) -> None:
+    assert parse(text) == expected
+    assert str(parse(text)) == text
+    with pytest.raises(RequestError, match="not supported yet"):
+        parse_fetchable(text)
+
+
+def test_a_name_without_registry_goes_to_the_default_one() -> None:
+    assert parse("mpich:1", "reg.site:5000") == Reference("reg.site:5000", "mpich", "1")
+
+
+def test_a_digest_is_what_is_asked_for_when_there_is_one() -> None:
+    reference = parse(f"reg.io/a:1@sha256:{HEX}")
+
+    assert isinstance(reference, Reference)
+    assert reference.target == f"sha256:{HEX}"
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_reference_or_refused(text: str) -> None:
+    with contextlib.suppress(HpcboxError):
+        reference = parse(text)
+
+        assert parse(str(reference)) == reference
