@@ -164,7 +164,7 @@ def one_line(text: str) -> str:
 
 
 def shorten(text: str, length: int = 200) -> str:
-    """At most `length` characters of the text, as `one_line`, its middle replaced by an ellipsis."""
+    """At most `length` characters of the text on one line; an ellipsis replaces its middle."""
     # First the characters that take several on a line: the length is that of what is shown.
     line = one_line(text)
     if len(line) <= length:

@@ -64,6 +64,9 @@ class _Prefixed:
     def close(self) -> None:
         self._source.close()
 
+    def abort(self) -> None:
+        self._source.abort()
+
 
 class _Gzip:
     def __init__(self, source: ByteStream) -> None:
@@ -101,6 +104,9 @@ class _Gzip:
     def close(self) -> None:
         self._source.close()
 
+    def abort(self) -> None:
+        self._source.abort()
+
 
 def _new_inflater() -> _Inflater:
     return cast("_Inflater", isal_zlib.decompressobj(wbits=16 + isal_zlib.MAX_WBITS))
@@ -125,3 +131,6 @@ class _Zstd:
 
     def close(self) -> None:
         self._source.close()
+
+    def abort(self) -> None:
+        self._source.abort()

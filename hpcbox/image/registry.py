@@ -1,5 +1,6 @@
 """A registry as a source of images: OCI distribution-spec, which Docker's v2 registries share."""
 
+import contextlib
 from collections.abc import Sequence
 
 from urllib3.exceptions import HTTPError
@@ -159,6 +160,11 @@ class _Body:
             return self._response.read(size, decode_content=False)
         except HTTPError as error:
             raise self._transport.unreachable(error) from error
+
+    def abort(self) -> None:
+        # It may have been read to its end just now: then there is nothing to shut down.
+        with contextlib.suppress(ValueError, RuntimeError, OSError):
+            self._response.shutdown()
 
     def close(self) -> None:
         # A body that was read to its end has given back its connection already.

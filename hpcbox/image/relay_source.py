@@ -6,6 +6,7 @@ digests, and what is no answer ends the pull.
 
 import os
 import queue
+import select
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +18,8 @@ from hpcbox.image import relay_messages
 from hpcbox.image.manifest import MAXIMUM_BYTES, Descriptor
 from hpcbox.image.progress import Progress
 from hpcbox.image.source import ByteStream, Resolved
+
+_POLL_MILLISECONDS = 500
 
 _Answer = tuple[dict[str, Any], list[int]]
 
@@ -147,8 +150,15 @@ class _Pipe:
         self._descriptor = descriptor
         self._missing = size
         self._closed = False
+        self._aborted = False
+        self._readable = select.poll()
+        self._readable.register(descriptor, select.POLLIN)
 
     def read(self, size: int) -> bytes:
+        # A blocking read of a pipe could be ended by nothing.
+        while not self._readable.poll(_POLL_MILLISECONDS):
+            if self._aborted:
+                return b""
         piece = os.read(self._descriptor, size)
         self._missing -= len(piece)
         if not piece and self._missing > 0:
@@ -161,6 +171,9 @@ class _Pipe:
         if not self._closed:
             self._closed = True
             os.close(self._descriptor)
+
+    def abort(self) -> None:
+        self._aborted = True
 
 
 def _fields(descriptor: Descriptor) -> dict[str, Any]:

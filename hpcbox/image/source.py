@@ -43,7 +43,10 @@ class ByteStream(Protocol):
         """
 
     def close(self) -> None:
-        """Give back what the stream holds; may be called from another thread to end a read."""
+        """Give back what the stream holds."""
+
+    def abort(self) -> None:
+        """End a read that another thread is waiting in; that thread still closes the stream."""
 
 
 class ImageSource(Protocol):

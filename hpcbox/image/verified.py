@@ -67,6 +67,10 @@ class VerifiedStream:
         """Close the source."""
         self._source.close()
 
+    def abort(self) -> None:
+        """End a read that another thread is waiting in."""
+        self._source.abort()
+
     def _check(self) -> None:
         if self._size_bytes is not None and self._count != self._size_bytes:
             raise self._mismatch(f"{self._count} of {self._size_bytes} bytes came")

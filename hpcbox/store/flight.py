@@ -92,7 +92,7 @@ def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
         made = f"{folder}/layer"
         os.mkdir(made, 0o700)
         os.mkdir(f"{made}/fs", 0o755)
-        with closing(_open(pulling, descriptor, sampler)) as blob:
+        with _opened_blob(pulling, descriptor, sampler) as blob:
             try:
                 tar = VerifiedStream(decompressed(blob), diff_id, None, "layer", count)
                 unpacked = pulling.sink.unpack(tar, f"{made}/fs", pulling.budget)
@@ -117,7 +117,7 @@ def _prove(pulling: Pulling, descriptor: Descriptor, record: layers.LayerRecord)
     # Nothing that could be asked for, or a wrong answer: then the whole blob has to come.
     sampler = Sampler(descriptor.size_bytes)
     pulling.meter.expect_bytes(descriptor.size_bytes)
-    with closing(_open(pulling, descriptor, sampler)) as blob:
+    with _opened_blob(pulling, descriptor, sampler) as blob:
         tar = VerifiedStream(decompressed(blob), record.diff_id, None, "layer")
         tar.drain()
         blob.drain()
@@ -125,14 +125,19 @@ def _prove(pulling: Pulling, descriptor: Descriptor, record: layers.LayerRecord)
     layers.write_record(folder, record.with_origin(_origin(pulling, descriptor), sampler.samples()))
 
 
-def _open(pulling: Pulling, descriptor: Descriptor, sampler: Sampler) -> VerifiedStream:
+@contextmanager
+def _opened_blob(
+    pulling: Pulling, descriptor: Descriptor, sampler: Sampler
+) -> Iterator[VerifiedStream]:
     def passing(piece: bytes) -> None:
         pulling.cancellation.check()
         pulling.meter.received(piece)
         sampler.feed(piece)
 
     source = pulling.source.open_blob(descriptor)
-    return VerifiedStream(source, descriptor.digest, descriptor.size_bytes, "blob", passing)
+    blob = VerifiedStream(source, descriptor.digest, descriptor.size_bytes, "blob", passing)
+    with closing(blob), pulling.cancellation.aborting(blob):
+        yield blob
 
 
 def _origin(pulling: Pulling, descriptor: Descriptor) -> Origin:

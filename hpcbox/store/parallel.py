@@ -3,7 +3,10 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from hpcbox.image.source import ByteStream
 
 _END_SECONDS = 3.0
 
@@ -17,10 +20,23 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._streams: list[ByteStream] = []
 
     def cancel(self) -> None:
-        """Stop all threads at their next question."""
+        """Stop all threads at their next question, and end the reads that they wait in."""
         self._event.set()
+        for stream in list(self._streams):
+            stream.abort()
+
+    @contextmanager
+    def aborting(self, stream: ByteStream) -> Iterator[None]:
+        """Within this context the stream's reads end when the pull is cancelled."""
+        self._streams.append(stream)
+        try:
+            self.check()
+            yield
+        finally:
+            self._streams.remove(stream)
 
     def check(self) -> None:
         """Raise Cancelled once `cancel` was called."""
@@ -36,8 +52,8 @@ class Cancellation:
 def run_all(jobs: Sequence[Callable[[], None]], threads: int, cancellation: Cancellation) -> None:
     """Run all jobs, at most so many at once, begun in their order; raise the first failure.
 
-    When one fails, or a signal raises here, the others are cancelled and waited for. One that is
-    stuck in a read that nothing ends is left behind after some seconds: the threads are daemons.
+    When one fails, or a signal raises here, the others are cancelled and waited for; whoever does
+    not end within some seconds is left behind: the threads are daemons.
     """
     crew = _Crew(jobs, threads, cancellation)
     try:
@@ -55,28 +71,34 @@ class _Crew:
         self.failures: list[BaseException] = []
         self._waiting = deque(jobs)
         self._cancellation = cancellation
-        self._threads = [
-            threading.Thread(target=self._work, name=f"layer-{number}", daemon=True)
-            for number in range(min(threads, len(jobs)))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._running = min(threads, len(jobs))
+        # Not Thread.join: when a signal's exception comes out of it, Python 3.11 takes the thread
+        # for ended.
+        self._ended = threading.Semaphore(0)
+        for number in range(self._running):
+            threading.Thread(target=self._work, name=f"layer-{number}", daemon=True).start()
 
     def wait(self) -> None:
-        for thread in self._threads:
-            # With a limit, so that a signal's exception comes through between two waits.
-            while thread.is_alive() and not self.failures:
-                thread.join(0.5)
+        while self._running and not self.failures:
+            # With a limit, so that a failure is seen and a signal's exception comes through.
+            if self._ended.acquire(timeout=0.2):
+                self._running -= 1
 
     def end(self) -> None:
-        if not any(thread.is_alive() for thread in self._threads):
+        if not self._running:
             return
         self._cancellation.cancel()
         deadline = time.monotonic() + _END_SECONDS
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0))
+        while self._running and self._ended.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            self._running -= 1
 
     def _work(self) -> None:
+        try:
+            self._run_jobs()
+        finally:
+            self._ended.release()
+
+    def _run_jobs(self) -> None:
         try:
             while (job := self._next()) is not None:
                 job()

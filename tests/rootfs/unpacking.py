@@ -26,6 +26,9 @@ class Bytes:
     def close(self) -> None:
         """Do nothing."""
 
+    def abort(self) -> None:
+        """Do nothing."""
+
 
 def budget(maximum_bytes: int = 2**40, maximum_entries: int = 10**6) -> Budget:
     """Limits that no test meets by chance."""

@@ -1,0 +1,29 @@
+"""A registry for the tests of the store: one process for all of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services.bad_registry import BadRegistry
+from tests.services.registry import Registry
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The real docker-registry."""
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture
+def bad_registry() -> Iterator[BadRegistry]:
+    """A registry that misbehaves as the test says."""
+    with BadRegistry() as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """The path of a store that doesn't exist yet."""
+    return tmp_path / "store"
