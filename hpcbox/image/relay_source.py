@@ -4,6 +4,8 @@ That process belongs to the job's user, so nothing it says is believed: bytes co
 digests, and what is no answer ends the pull.
 """
 
+import _socket
+import contextlib
 import os
 import queue
 import select
@@ -90,6 +92,11 @@ class RelaySource:
         """Say why it is not."""
         fields = {**relay_messages.error_fields(error), "error": error.message[:2000]}
         self._tell({"tell": "error", **fields})
+
+    def close(self) -> None:
+        """End the talk; what was told before still reaches the other process."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(_socket.SHUT_RDWR)
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:

@@ -24,5 +24,8 @@ def write(connection: packets.Socket, store: str, uid: int, sink: LayerSink, lim
     except HpcboxError as error:
         source.tell_error(error)
         raise
-    source.tell_done(record.digest)
-    return record.digest
+    else:
+        source.tell_done(record.digest)
+        return record.digest
+    finally:
+        source.close()

@@ -1,0 +1,74 @@
+"""A pull by two accounts, as on a node: run as root, prints one line of JSON.
+
+    python -m tests.services.relayed_pull STORE SERVICE_UID USER_UID IMAGE [STALL_SECONDS]
+
+The fetcher becomes USER_UID and has the network; the writer becomes SERVICE_UID and has none.
+"""
+
+import json
+import sys
+from typing import Any
+
+from hpcbox import packets, principals
+from hpcbox.image import relay
+from hpcbox.image.reference import parse_fetchable
+from hpcbox.image.registry import RegistrySource
+from hpcbox.rootfs.unpack import DirectorySink
+from hpcbox.settings import Settings
+from hpcbox.store import writer
+from hpcbox.store.pull import Limits
+
+
+def main(store: str, service_uid: int, user_uid: int, image: str, stall_seconds: float) -> None:
+    """Pull and print {"progress": […], "error": …, "digest": …}."""
+    fetcher_end, writer_end = packets.pair()
+    settings = Settings(store=store, stall_seconds=stall_seconds)
+
+    def fetch(root: packets.Socket) -> None:
+        source = RegistrySource(parse_fetchable(image), settings)
+        relay.serve(
+            fetcher_end, source, lambda seen: packets.send(root, b"P", seen.line().encode())
+        )
+
+    def write(root: packets.Socket) -> None:
+        limits = Limits(2**34, 10**6, 3)
+        digest = writer.write(writer_end, store, user_uid, DirectorySink(), limits)
+        packets.send(root, b"D", digest.encode())
+
+    reports = _fork((user_uid, user_uid, ()), fetch, fetcher_end, network=True)
+    result = _fork((service_uid, service_uid, ()), write, writer_end, network=False)
+    fetcher_end.close()
+    writer_end.close()
+    said: dict[str, Any] = {"progress": [], "error": None, "digest": None}
+    while (packet := packets.receive(reports)) is not None:
+        if packet.kind == b"E":
+            said["error"] = packet.payload.decode()
+        else:
+            said["progress"].append(packet.payload.decode())
+    packet = packets.receive(result)
+    if packet is not None and packet.kind == b"D":
+        said["digest"] = packet.payload.decode()
+    print(json.dumps(said))
+
+
+def _fork(
+    account: tuple[int, int, tuple[int, ...]],
+    role: Any,
+    kept: packets.Socket,
+    *,
+    network: bool,
+) -> packets.Socket:
+    ours, theirs = packets.pair()
+    principals.fork(account, role, theirs, keep=(kept.fileno(),), network=network)
+    theirs.close()
+    return ours
+
+
+if __name__ == "__main__":
+    main(
+        sys.argv[1],
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        sys.argv[4],
+        float(sys.argv[5]) if len(sys.argv) > 5 else 30.0,
+    )
