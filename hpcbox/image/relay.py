@@ -6,6 +6,7 @@ writer asks, this side answers with descriptors: blobs go through pipes.
 
 import os
 import threading
+from io import FileIO
 from typing import Any
 
 from hpcbox import packets
@@ -14,7 +15,7 @@ from hpcbox.image import relay_messages
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor
 from hpcbox.image.progress import Progress, Report
-from hpcbox.image.source import ImageSource
+from hpcbox.image.source import ByteStream, ImageSource
 
 _PIECE_BYTES = 2**18
 
@@ -101,18 +102,23 @@ class _Relay:
             with open(write_end, "wb", buffering=0) as pipe:
                 self._reply({"id": number}, read_end)
                 os.close(read_end)
-                while piece := stream.read(_PIECE_BYTES):
-                    written = pipe.write(piece)
-                    while written < len(piece):
-                        written += pipe.write(piece[written:])
-        except HpcboxError as error:
-            # The pipe's end comes too early for the writer, who will ask why.
-            self._failures[int(number)] = error
+                try:
+                    _pump(stream, pipe)
+                except HpcboxError as error:
+                    # Noted before the pipe ends: then the writer will ask why it ended so early.
+                    self._failures[int(number)] = error
         finally:
             stream.close()
 
     def _reply(self, fields: dict[str, Any], *descriptors: int) -> None:
         relay_messages.send(self._connection, relay_messages.REPLY, fields, descriptors)
+
+
+def _pump(stream: ByteStream, pipe: FileIO) -> None:
+    while piece := stream.read(_PIECE_BYTES):
+        written = pipe.write(piece)
+        while written < len(piece):
+            written += pipe.write(piece[written:])
 
 
 def _descriptor(message: dict[str, Any]) -> Descriptor:
