@@ -2,12 +2,16 @@
 
 import argparse
 import json
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
 
 from hpcbox import principals
+from hpcbox.errors import shorten
 from hpcbox.image.progress import PhaseLines, Progress, Report
 from hpcbox.image.reference import parse_fetchable
 from hpcbox.image.registry import RegistrySource
@@ -40,9 +44,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     # As an exception the signal unwinds the pull: what is half made is removed.
     signal.signal(signal.SIGTERM, _end)
     limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
-    report = _reporter(json_lines=arguments.json, quiet=arguments.quiet)
     source = RegistrySource(reference, settings)
-    record = pull(source, settings.store, DirectorySink(), limits, report)
+    with _reporter(json_lines=arguments.json, quiet=arguments.quiet) as report:
+        record = pull(source, settings.store, DirectorySink(), limits, report)
     print(json.dumps(records.as_json(record)) if arguments.json else record.digest)
     return 0
 
@@ -51,16 +55,24 @@ def _end(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _reporter(*, json_lines: bool, quiet: bool) -> Report:
+@contextmanager
+def _reporter(*, json_lines: bool, quiet: bool) -> Iterator[Report]:
     if quiet:
-        return lambda _progress: None
-    if json_lines:
-        return lambda progress: print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        return _on_terminal
-    return PhaseLines(lambda line: print(line, file=sys.stderr, flush=True))
+        yield lambda _progress: None
+    elif json_lines:
+        yield lambda progress: print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
+    elif sys.stderr.isatty():
+        try:
+            yield _on_terminal
+        finally:
+            # What follows, an error too, begins on a line of its own.
+            print(file=sys.stderr)
+    else:
+        yield PhaseLines(lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def _on_terminal(progress: Progress) -> None:
-    end = "\n" if progress.phase == "ready" else ""
-    print(f"\r\x1b[K{progress.line()}", end=end, file=sys.stderr, flush=True)
+    # A line that wraps could not be taken back.
+    width = shutil.get_terminal_size().columns - 1
+    line = shorten(progress.line(), max(width, 20))
+    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)

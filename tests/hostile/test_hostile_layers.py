@@ -3,9 +3,12 @@
 import contextlib
 import os
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hpcbox.errors import HpcboxError, LayerRejected
 from tests.rootfs.unpacking import stacked, unpack, unpack_tar
@@ -166,6 +169,46 @@ def test_wrong_numbers_in_headers_are_refused_or_harmless(
         unpack_tar(tmp_path / "layer", bytes(header))
 
     assert set(os.listdir(tmp_path / "layer")) <= {"a"}
+
+
+WHOLE = tar(
+    folder("usr"),
+    folder("usr/bin"),
+    symlink("bin", "usr/bin"),
+    file("bin/" + "long" * 50, b"content"),
+    hardlink("same", "bin/" + "long" * 50),
+    Item("etc/.wh.gone"),
+    opaque("var"),
+    Item("attributes", b"x" * 700, pax={"SCHILY.xattr.user.a": "b", "mtime": "1.5"}),
+)
+
+
+@settings(deadline=None, database=None, max_examples=150)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=4),
+    length=st.integers(0, len(WHOLE)),
+    mend=st.booleans(),
+)
+def test_a_damaged_tar_is_unpacked_inside_or_refused(
+    changes: list[tuple[int, int]], length: int, *, mend: bool
+) -> None:
+    content = bytearray(WHOLE)
+    for position, value in changes:
+        content[position] = value
+        if mend:
+            _mend_checksum(content, position // 512 * 512)
+    with tempfile.TemporaryDirectory() as scratch:
+        outside = _outside(Path(scratch))
+        with contextlib.suppress(HpcboxError):
+            unpack_tar(Path(scratch) / "layer", bytes(content[:length]))
+
+        _check_outside(outside, Path(scratch))
+
+
+def _mend_checksum(content: bytearray, start: int) -> None:
+    header = content[start : start + 512]
+    header[148:156] = b" " * 8
+    content[start + 148 : start + 156] = b"%06o\0 " % sum(header)
 
 
 def _outside(scratch: Path) -> Path:

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcbox.errors import HpcboxError, ImageNotFound, ManifestInvalid
@@ -172,6 +172,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, database=None)
 @given(st.dictionaries(st.sampled_from(["config", "layers", "manifests", "mediaType"]), JSON))
 def test_any_json_is_a_manifest_or_refused(changes: dict[str, Any]) -> None:
     with contextlib.suppress(HpcboxError):

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcbox.errors import HpcboxError, ReferenceInvalid, RequestError
@@ -117,6 +117,7 @@ def test_a_digest_is_what_is_asked_for_when_there_is_one() -> None:
     assert reference.target == f"sha256:{HEX}"
 
 
+@settings(deadline=None, database=None)
 @given(st.text(max_size=80))
 def test_any_text_is_a_reference_or_refused(text: str) -> None:
     with contextlib.suppress(HpcboxError):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -123,10 +124,10 @@ def test_two_pulls_at_once_fetch_once(registry: Registry, store: Path) -> None:
 
     assert [code for code, _, _ in ends] == [0, 0, 0], ends
     assert len({out for _, out, _ in ends}) == 1
-    layer_blobs = [line for line in blobs(registry, "race/image") if "200" in line]
-    config_fetches = len(layer_blobs) - 2
-    assert 1 <= config_fetches <= 3
-    assert len(set(layer_blobs)) == 3
+    fetched = Counter(blobs(registry, "race/image"))
+    # Each process reads the config, which is small; each layer comes once.
+    assert sorted(fetched.values())[:2] == [1, 1]
+    assert len(fetched) == 3
 
 
 @pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_LIST])
