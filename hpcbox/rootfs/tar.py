@@ -261,13 +261,14 @@ def _pax_records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the records of a PAX header; each is `LENGTH KEY=VALUE` and a newline."""
     position = 0
     while position < len(content):
-        blank = content.find(b" ", position, position + 21)
-        length = _decimal(content[position:blank]) if blank > 0 else 0
-        record = content[blank + 1 : position + length]
-        key, equals, value = record[:-1].partition(b"=")
-        if length <= blank + 1 - position or record[-1:] != b"\n" or not equals:
+        digits, blank, _ = content[position : position + 21].partition(b" ")
+        end = position + (_decimal(digits) if blank else 0)
+        start = position + len(digits) + 1
+        key, equals, value = content[start : end - 1].partition(b"=")
+        # Each record has to end behind its own blank: one that ended before would come for ever.
+        if end <= start or content[end - 1 : end] != b"\n" or not equals:
             raise BlobInvalid("layer is broken: a PAX header that follows no rule")
-        position += length
+        position = end
         yield key, value
 
 

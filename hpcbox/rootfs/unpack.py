@@ -311,6 +311,8 @@ def _set_xattrs(descriptor: int, entry: tar.Entry) -> None:
         # privileges or speak of owners.
         if not name.startswith(b"user.") or name.startswith(b"user.overlay."):
             continue
+        if b"\0" in name:
+            raise rejected(entry.name, "the name of an extended attribute holds a NUL byte")
         try:
             os.setxattr(descriptor, name, value)
         except OSError as error:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcbox.errors import HpcboxError, LayerRejected
+from hpcbox.errors import BlobInvalid, HpcboxError, LayerRejected
 from tests.rootfs.unpacking import stacked, unpack, unpack_tar
 from tests.services.small_images import (
     Item,
@@ -67,6 +67,7 @@ REFUSED = [
     pytest.param([Item("a", pax={"path": "a\0b"})], "NUL", id="NUL in a PAX path"),
     pytest.param([Item("a", pax={"path": "../a"})], "'..'", id="dot dot in a PAX path"),
     pytest.param([symlink("a", "t" * 5000)], "symlink", id="target too long"),
+    pytest.param([Item("a", pax={"SCHILY.xattr.user.a\0b": "c"})], "NUL", id="NUL in an xattr"),
     pytest.param(
         [Item("a", b"x", pax={"SCHILY.xattr.user.a": "v" * 200000})], "attributes", id="huge xattr"
     ),
@@ -169,6 +170,32 @@ def test_wrong_numbers_in_headers_are_refused_or_harmless(
         unpack_tar(tmp_path / "layer", bytes(header))
 
     assert set(os.listdir(tmp_path / "layer")) <= {"a"}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"9 path=a\nx=b\n",
+        b"9 path=a\n0 x=b\n",
+        b"9 path=a\n1 x=b\n",
+        b"9 path=a\n99 x=b\n",
+        b"9 path=a\n 6 x=b\n",
+        b"path=a\n",
+        b"9 pathxa\n",
+        b"9 path=aa",
+        b"99999999999999999999 a=b\n",
+        b"-9 path=a\n",
+    ],
+)
+def test_a_pax_header_that_follows_no_rule_is_refused(tmp_path: Path, records: bytes) -> None:
+    header = bytearray(tar(Item("x", records, kind=b"x"), form=tarfile.GNU_FORMAT)[:512])
+    header[156:157] = b"x"
+    header[124:136] = b"%011o\0" % len(records)
+    _mend_checksum(header, 0)
+    content = bytes(header) + records.ljust(512, b"\0") + tar(file("a"))
+
+    with pytest.raises(BlobInvalid, match="layer is broken"):
+        unpack_tar(tmp_path / "layer", content)
 
 
 WHOLE = tar(
