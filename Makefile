@@ -30,10 +30,10 @@ check: venv ## style, types, import directions, docstrings, shell and C
 	$(BIN)/lint-imports
 	$(BIN)/interrogate -q hpcbox tui/hpcbox_tui
 	git ls-files -z -- '*.sh' .ci/run | xargs -0r shellcheck
-	if [ -e spank/Makefile ]; then $(MAKE) -C spank all check; fi
+	$(MAKE) -s -C spank all check
 
 lab: venv ## build once what the lab needs: images, the installation, the plugin
-	@if [ -e lab ]; then ./lab images; fi
+	@./lab images
 
 bench: bench-start ## all benchmarks
 

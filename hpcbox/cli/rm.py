@@ -3,33 +3,47 @@
 import argparse
 
 from hpcbox import principals
+from hpcbox.errors import RequestError
 from hpcbox.settings import Settings
 from hpcbox.store import collect, failures, paths, records
+from hpcbox.store.images import ImageRecord
 
 HELP = "Remove images from the store, and the layers that they alone use."
 EXAMPLES = """  hpcbox rm registry.site:5000/mpich:1
-  hpcbox rm sha256:0123456789ab"""
+  hpcbox rm sha256:0123456789ab
+  hpcbox rm --all"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of this verb."""
     parser.add_argument(
-        "images", metavar="IMAGE", nargs="+", help="a reference, a digest, or its beginning"
+        "images", metavar="IMAGE", nargs="*", help="a reference, a digest, or its beginning"
     )
+    parser.add_argument("--all", action="store_true", help="every image that nothing uses")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Remove each image, in the order given.
 
     Raises:
+        RequestError: no image was named.
         ImageNotFound: the store has no such image.
         StoreBusy: a job or a pull uses it.
     """
     principals.become_service(settings.service_user)
     with failures.told(settings.store, "remove an image"):
         paths.prepare(settings.store)
-        for image in arguments.images:
-            record = records.find(settings.store, image, settings.default_registry)
+        for record in _chosen(arguments, settings):
             layers = collect.remove_image(settings.store, record)
             print(f"removed {record.digest}, {layers} of its {len(record.layers)} layers")
     return 0
+
+
+def _chosen(arguments: argparse.Namespace, settings: Settings) -> list[ImageRecord]:
+    if arguments.all:
+        return list(records.listed(settings.store))
+    if not arguments.images:
+        raise RequestError("no image was named", hint="give references, digests or --all")
+    return [
+        records.find(settings.store, image, settings.default_registry) for image in arguments.images
+    ]

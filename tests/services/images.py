@@ -84,7 +84,8 @@ def _key(*parts: object) -> str:
 
 def _recipe_key(recipe: Recipe) -> str:
     sources = [(PROGRAMS / one.source).read_bytes() for one in recipe.programs]
-    return _key(recipe, debian.key(), sources, (PROGRAMS / "report.h").read_bytes())
+    headers = [file.read_bytes() for file in sorted(PROGRAMS.glob("*.h"))]
+    return _key(recipe, debian.key(), sources, headers)
 
 
 def _note(name: str) -> Path:

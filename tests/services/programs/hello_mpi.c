@@ -2,6 +2,7 @@
  * that don't reach each other can't pretend to be one job. */
 #include <mpi.h>
 
+#include "finalize.h"
 #include "report.h"
 
 int main(int argc, char **argv)
@@ -14,6 +15,6 @@ int main(int argc, char **argv)
 	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
 	MPI_Allreduce(&one, &size, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
 	report(rank, size);
-	MPI_Finalize();
+	finalize();
 	return 0;
 }
