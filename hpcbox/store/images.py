@@ -144,9 +144,29 @@ def take_lease(store: str, job: str, step: str, owner_pid: int, record: ImageRec
         StoreError: the owner isn't there, or the store can't be written.
         StoreBusy: something is being removed for too long.
     """
+    _forget_ended(store)
     return lease_layers(
         store, f"{job}.{step}.{os.getpid()}", owner_pid, record.layers, record.digest
     )
+
+
+def _forget_ended(store: str) -> None:
+    """Remove the leases of steps that have ended, so that those of the last ones alone remain.
+
+    One that can't be read may be in the middle of being written: the collector looks at it again.
+    """
+    for name in os.listdir(f"{store}/leases"):
+        path = f"{store}/leases/{name}"
+        try:
+            with open(path, encoding="utf-8") as file:
+                table = loads(file.read())
+            if (
+                isinstance(table, dict)
+                and process_start(table["owner_pid"]) != table["owner_start"]
+            ):
+                os.unlink(path)
+        except (OSError, ValueError, KeyError):
+            continue
 
 
 def lease_layers(store: str, name: str, owner_pid: int, layers: list[str], image: str) -> str:

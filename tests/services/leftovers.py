@@ -33,7 +33,6 @@ NODE_FOLDERS = {
     "/run": 1,
     "/run/hpcbox": 9,
     "/var/lib/hpcbox/tmp": 1,
-    "/var/lib/hpcbox/leases": 1,
 }
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def running_cluster() -> Iterator[Cluster]:
     """Three nodes with the plugin, for the whole session."""
     with Cluster(nodes=3, name=f"test{os.getpid()}") as cluster:
+        # The first step of a node's life makes the empty folder that later ones mount at.
+        cluster.run(["srun", "-N3", f"--container={cluster.registry}/static:1", "/static"])
         yield cluster
 
 

@@ -178,10 +178,12 @@ def test_an_image_without_a_shell_runs(cluster: Cluster) -> None:
 
 
 def test_each_task_of_multi_prog_runs_inside(cluster: Cluster) -> None:
+    script = "test -e /etc/hpcbox-lab-image && echo task-$1\n"
+    cluster.run(["tee", "inside.sh"], input=script, check=True)
     cluster.run(
         ["tee", "multi.conf"],
         input="0 sh -c 'test -e /etc/hpcbox-lab-image && echo zero'\n"
-        "1-2 sh -c 'test -e /etc/hpcbox-lab-image && echo task-%t'\n",
+        "1-2 sh /home/alice/inside.sh %t\n",
         check=True,
     )
     done = cluster.run(

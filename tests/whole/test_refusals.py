@@ -1,4 +1,4 @@
-"""Bad input on a real cluster, as alice: one clear line, the right exit code, an idle clean node."""
+"""Bad input on a real cluster, as alice: one clear line, the right code, idle clean nodes."""
 
 from __future__ import annotations
 
