@@ -139,7 +139,7 @@ def _fork_user_child(order: Order, site: Site, request: bytes) -> packets.Socket
 
         opener.serve(socket, request, site.mounts, container_root.ROOT)
 
-    return _fork((order.uid, order.gid, order.groups), role)
+    return _fork((order.uid, order.gid, order.groups), role)[1]
 
 
 def _fork_service_child(order: Order, site: Site, request: bytes, digest: str) -> packets.Socket:
@@ -158,7 +158,7 @@ def _fork_service_child(order: Order, site: Site, request: bytes, digest: str) -
             lease=(order.job, order.step, order.owner),
         )
 
-    return _fork((site.uid, site.gid, ()), role)
+    return _fork((site.uid, site.gid, ()), role)[1]
 
 
 def _layers(librarian: packets.Socket) -> tuple[list[int], int | None]:
@@ -194,9 +194,9 @@ def _pull(order: Order, site: Site, request: bytes, plugin: packets.Socket) -> s
         pulling.write(socket, writer_end, site.store, order.uid, order.settings)
 
     fetcher = (order.uid, order.gid, order.groups)
-    reports = _fork(fetcher, fetch, keep=(fetcher_end.fileno(),))
+    _, reports = _fork(fetcher, fetch, keep=(fetcher_end.fileno(),))
     # The writer has something to tidy up when this process dies: it gets SIGTERM.
-    result = _fork(
+    writer, result = _fork(
         (site.uid, site.gid, ()),
         write,
         keep=(writer_end.fileno(),),
@@ -205,11 +205,12 @@ def _pull(order: Order, site: Site, request: bytes, plugin: packets.Socket) -> s
     )
     fetcher_end.close()
     writer_end.close()
-    while (packet := packets.receive(reports)) is not None:
-        if packet.kind == b"E":
-            raise Refused(packet.payload)
-        packets.send(plugin, b"P", _spoken(packet.payload))
-    packet = expect(packets.receive(result), b"D", "pulling")
+    with pulling.tidied(writer, result):
+        while (packet := packets.receive(reports)) is not None:
+            if packet.kind == b"E":
+                raise Refused(packet.payload)
+            packets.send(plugin, b"P", _spoken(packet.payload))
+        packet = expect(packets.receive(result), b"D", "pulling")
     digest = packet.payload.decode("ascii", "replace")
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise NodeSetupFailed("the pulling process spoke out of turn")
@@ -223,15 +224,17 @@ def _fork(
     keep: tuple[int, ...] = (),
     network: bool = True,
     death_signal: int = kernel.SIGKILL,
-) -> packets.Socket:
-    """Run a role in a child that is another principal; return the connection to it.
+) -> tuple[int, packets.Socket]:
+    """Run a role in a child that is another principal; return its pid and the connection to it.
 
     The child ends with its role, and gets `death_signal` if this process dies before.
     """
     ours, theirs = packets.pair()
-    principals.fork(account, role, theirs, keep=keep, network=network, death_signal=death_signal)
+    child = principals.fork(
+        account, role, theirs, keep=keep, network=network, death_signal=death_signal
+    )
     theirs.close()
-    return ours
+    return child, ours
 
 
 def _fail(plugin: packets.Socket, text: bytes) -> None:

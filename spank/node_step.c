@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
@@ -204,6 +205,22 @@ void step_end(void)
 	}
 }
 
+/* The signal that ends the task; the node program first takes back what it has half made. */
+static volatile sig_atomic_t ending_signal;
+static const int ending_signals[] = { SIGTERM, SIGINT, SIGHUP };
+
+static void on_ending_signal(int number)
+{
+	ending_signal = number;
+	(void) kill(step.program, SIGTERM);
+}
+
+static void handle_ending_signals(void (*handler)(int))
+{
+	for (size_t i = 0; i < sizeof(ending_signals) / sizeof(*ending_signals); i++)
+		(void) sigaction(ending_signals[i], &(struct sigaction) { .sa_handler = handler }, NULL);
+}
+
 /* Ends the first task and, by the message, its siblings. */
 static void __attribute__((noreturn)) fail_node(int code)
 {
@@ -213,6 +230,10 @@ static void __attribute__((noreturn)) fail_node(int code)
 	/* The node program releases what it holds of the store; our end kills it anyway. */
 	if (step.program > 0)
 		(void) helper_wait(step.program, REAP_TIMEOUT_MS);
+	if (ending_signal) {
+		handle_ending_signals(SIG_DFL);
+		(void) raise(ending_signal);
+	}
 	_exit(code);
 }
 
@@ -220,6 +241,8 @@ static void __attribute__((noreturn)) fail_program_died(void)
 {
 	char status[64];
 
+	if (ending_signal)
+		fail_node(EXIT_NOT_STARTED);
 	describe_status(helper_wait(step.program, REAP_TIMEOUT_MS), status, sizeof(status));
 	step.program = -1;
 	say(step.node, "the node program ended before the container was ready (%s) — tell the administrator", status);
@@ -236,15 +259,19 @@ static void lead(struct message *ready)
 		say(step.node, "%s", step.failure);
 		fail_node(EXIT_NOT_STARTED);
 	}
+	handle_ending_signals(on_ending_signal);
 	do {
 		message_clear(ready);
 		if (channel_receive(step.program_end, false, ready) != 1)
 			fail_program_died();
-		if (ready->kind == 'P' || (ready->kind == 'E' && ready->length > 0))
+		if (!ending_signal && (ready->kind == 'P' || (ready->kind == 'E' && ready->length > 0)))
 			say_line(ready->text + (ready->kind == 'E'));
 		if (ready->kind == 'E')
 			fail_node(ready->length > 0 ? (unsigned char) ready->text[0] : EXIT_NOT_STARTED);
 	} while (ready->kind != 'R' || ready->fds[0] < 0);
+	handle_ending_signals(SIG_DFL);
+	if (ending_signal)
+		fail_node(EXIT_NOT_STARTED);
 	/* Siblings look at the message without taking it: one serves them all. */
 	(void) channel_send(step.hub[0], ready);
 	cleanup_close(&step.hub[0]);

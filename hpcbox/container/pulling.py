@@ -1,9 +1,8 @@
 """Pulling an image that a step needs: the fetcher's and the writer's part on a node.
 
-The fetcher is the job's user, with the user's credentials and the network; the writer is the
-service user, with the store and without a network. A relay joins them (image/relay_messages.py).
-Both are children of the node program that live as long as the pull; nothing here is loaded for an
-image that is present.
+Root forks both and waits. The fetcher is the job's user, with the user's credentials and the
+network; the writer is the service user, with the store and without a network. A relay joins them
+(image/relay_messages.py). Nothing here is loaded for an image that is present.
 """
 
 import os
@@ -11,12 +10,16 @@ import pwd
 import resource
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import FrameType
 
 from hpcbox import packets
 from hpcbox.container import memory
+from hpcbox.container.root import Refused
 from hpcbox.image import relay
-from hpcbox.image.progress import PhaseLines
+from hpcbox.image.progress import PhaseLines, Progress
 from hpcbox.image.reference import Reference, parse_fetchable
 from hpcbox.image.registry import RegistrySource
 from hpcbox.request import wire
@@ -24,6 +27,40 @@ from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings, load_compiled
 from hpcbox.store import writer
 from hpcbox.store.pull import Limits
+
+_TIDY_SECONDS = 5.0
+
+
+@contextmanager
+def tidied(writer: int, connection: packets.Socket) -> Iterator[None]:
+    """In root: don't leave before the writer has removed what it has half made.
+
+    A step's other processes are killed as soon as its task has ended, so a cancelled or failed
+    pull waits for the writer, a few seconds at most.
+
+    Args:
+        writer: its pid.
+        connection: to the writer; it ends when the writer does.
+
+    Raises:
+        Refused: this process got SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _refuse)
+    try:
+        yield
+    except BaseException:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.kill(writer, signal.SIGTERM)
+        connection.settimeout(_TIDY_SECONDS)
+        with suppress(TimeoutError):
+            while packets.receive(connection) is not None:
+                pass
+        raise
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _refuse(_number: int, _frame: FrameType | None) -> None:
+    raise Refused(b"the pull was cancelled")
 
 
 def fetch(
@@ -40,7 +77,12 @@ def fetch(
     memory.check(str(reference))
     # The plugin has cleared the environment; credentials stand in the user's home.
     os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
-    report = PhaseLines(lambda line: packets.send(root, b"P", line.encode()))
+    show = PhaseLines(lambda line: packets.send(root, b"P", line.encode()))
+
+    def report(progress: Progress) -> None:
+        # Until the manifest is there the writer doesn't know what it writes.
+        show(replace(progress, image=progress.image or str(reference)))
+
     relay.serve(writer_end, RegistrySource(reference, settings), report)
 
 

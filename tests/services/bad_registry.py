@@ -1,4 +1,4 @@
-"""A registry that misbehaves on request: a real HTTP server on loopback, in this process.
+"""A registry that misbehaves on request: a real HTTP server in this process.
 
 It answers like a registry for what was pushed into it; a test adds faults by path.
 """
@@ -44,21 +44,22 @@ class _Server(ThreadingHTTPServer):
 
 
 class BadRegistry:
-    """See the module."""
+    """See the module; by default on loopback and a free port."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._contents: dict[str, tuple[bytes, str]] = {}
         self._faults: list[tuple[re.Pattern[str], Fault]] = []
         self._used: dict[int, int] = {}
         self._stopped = threading.Event()
         self.received: list[tuple[str, dict[str, str]]] = []
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server((host, port), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
     def address(self) -> str:
         """HOST:PORT."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.services import leftovers
+from tests.services import odd_registry as odd_registry_service
 from tests.services.commands import wait_until
 from tests.services.slurm import Cluster
+from tests.services.spec import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +21,26 @@ if TYPE_CHECKING:
 def running_cluster() -> Iterator[Cluster]:
     """Three nodes with the plugin, for the whole session."""
     with Cluster(nodes=3, name=f"test{os.getpid()}") as cluster:
-        # The first step of a node's life makes the empty folder that later ones mount at.
+        # What a node gets once: the empty folder that containers are mounted at, mount(8)'s table.
+        for node in cluster.node_names:
+            cluster.run(["mkdir", "-p", "/run/mount"], user="root", node=node, check=True)
         cluster.run(["srun", "-N3", f"--container={cluster.registry}/static:1", "/static"])
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def odd_registry(running_cluster: Cluster) -> Iterator[str]:
+    """HOST:PORT of a registry whose images are wrong, each in its own way."""
+    server = running_cluster.start(
+        ["/opt/hpcbox/bin/python3", "-m", "tests.services.odd_registry"],
+        user="root",
+        cwd=str(REPOSITORY),
+    )
+    with server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        yield f"{odd_registry_service.HOST}:{odd_registry_service.PORT}"
+        server.kill()
 
 
 @pytest.fixture

@@ -25,6 +25,9 @@ FORBIDDEN = re.compile(
 BY_DESCRIPTOR = frozenset(
     ("open_tree", "move_mount", "mount_setattr", "fsmount", "fchown", "fstat")
 )
+TRACED = (
+    "%file,%creds,%process,read,pread64,open_tree,move_mount,mount_setattr,fsopen,fsconfig,fsmount"
+)
 PATHS = re.compile(r'(?:(\w+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"')
 
 
@@ -57,8 +60,7 @@ def test_root_touches_no_path_of_a_user_or_an_image(cluster: Cluster, presence: 
     log = "/run/strace.log"
     slurmd = cluster.slurmd_pid("n1")
     tracer = cluster.start(
-        ["strace", "-f", "-y", "-s", "4096", "-e", "trace=%file,%creds,%process,read,pread64"]
-        + ["-e", "trace=+mount,open_tree,move_mount,mount_setattr,openat2,pivot_root,chdir,fchdir"]
+        ["strace", "-f", "-y", "-s", "4096", "-e", f"trace={TRACED}"]
         + ["-o", log, "-p", str(slurmd)],
         user="root",
         node="n1",
@@ -73,7 +75,7 @@ def test_root_touches_no_path_of_a_user_or_an_image(cluster: Cluster, presence: 
         timeout_seconds=120,
     )
     tracer.terminate()
-    tracer.wait(timeout=30)
+    tracer.communicate(timeout=30)
     text = cluster.file("n1", log).read_text(errors="replace")
     cluster.run(["rm", log], user="root", node="n1")
 
@@ -107,12 +109,13 @@ def test_the_fetcher_and_the_opener_cannot_be_traced_by_the_user(cluster: Cluste
     def watched() -> bool:
         script = (
             "for p in /proc/[0-9]*; do [ -O $p/comm ] || continue; "
-            "grep -qs hpcbox.node $p/cmdline && cat $p/environ 2>/dev/null; done"
+            "grep -qs 'hpcbox[.]node' $p/cmdline && cat $p/environ 2>/dev/null; done"
         )
         readable.append(cluster.run(["sh", "-c", script], node="n1").stdout)
         return step.poll() is not None
 
     wait_until(watched, timeout_seconds=60, what="the step has ended")
 
+    step.communicate()
     assert step.returncode == 0
     assert set(readable) == {""}

@@ -1,0 +1,67 @@
+"""The lab's second registry, 10.77.0.1:5001: each of its images is wrong in its own way.
+
+Run inside the lab, as `python -m tests.services.odd_registry`; says "ready" when it answers and
+ends when its stdin does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tests.services.bad_registry import BadRegistry, Fault
+from tests.services.small_images import (
+    compressed,
+    digest,
+    file,
+    hardlink,
+    push_image,
+    symlink,
+    tar,
+    whiteout,
+)
+
+HOST, PORT = "10.77.0.1", 5001
+STALL_AFTER_BYTES = 2**20
+LARGE_BYTES = 320 * 2**20
+
+HOSTILE = {
+    "dotdot": (tar(file("../../escaped")),),
+    "absolute-link": (tar(symlink("out", "/.."), file("out/../../escaped")),),
+    "own-symlink": (tar(symlink("out", "../../.."), file("out/escaped")),),
+    "lower-symlink": (tar(symlink("out", "../../../..")), tar(file("out/escaped"))),
+    "hardlink": (tar(hardlink("shadow", "../../../../etc/shadow")),),
+    "root-whiteout": (tar(whiteout("..")),),
+}
+
+
+def fill(registry: BadRegistry) -> None:
+    """Push every image."""
+    noise = os.urandom(4 * STALL_AFTER_BYTES)
+    good = tar(file("etc/hello", b"hello\n"))
+    push_image(registry, "stalls:1", tar(file("noise", noise)))
+    stalled = digest(compressed(tar(file("noise", noise)), "gzip"))
+    registry.spoil(f"/v2/stalls/blobs/{stalled}", Fault(stall_after=STALL_AFTER_BYTES))
+    push_image(registry, "refused:1", good)
+    registry.spoil("/v2/refused/", Fault(status=401))
+    push_image(registry, "wrongdigest:1", good)
+    registry.spoil(
+        f"/v2/wrongdigest/blobs/{digest(compressed(good, 'gzip'))}",
+        Fault(alter=lambda body: body[:-1] + bytes([body[-1] ^ 1])),
+    )
+    push_image(registry, "wrongdiff:1", good, diff_ids=[digest(b"something else")])
+    for name, layers in HOSTILE.items():
+        push_image(registry, f"{name}:1", *layers)
+    push_image(registry, "large:1", tar(file("large", os.urandom(LARGE_BYTES))), how="none")
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    with BadRegistry(HOST, PORT) as registry:
+        fill(registry)
+        print("ready", flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
