@@ -29,6 +29,7 @@ from hpcbox.store import writer
 from hpcbox.store.pull import Limits
 
 _TIDY_SECONDS = 5.0
+_PROGRESS_SECONDS = 3.0
 
 
 @contextmanager
@@ -77,11 +78,13 @@ def fetch(
     memory.check(str(reference))
     # The plugin has cleared the environment; credentials stand in the user's home.
     os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
-    show = PhaseLines(lambda line: packets.send(root, b"P", line.encode()))
+    show = PhaseLines(
+        lambda line: packets.send(root, b"P", line.encode()), interval_seconds=_PROGRESS_SECONDS
+    )
 
     def report(progress: Progress) -> None:
-        # Until the manifest is there the writer doesn't know what it writes.
-        show(replace(progress, image=progress.image or str(reference)))
+        # As the user wrote it: the digest that was added says nothing to a reader.
+        show(replace(progress, image=request.image))
 
     relay.serve(writer_end, RegistrySource(reference, settings), report)
 
