@@ -4,12 +4,12 @@
 set -euo pipefail
 
 list=$1
-mapfile -t wanted < <(sed 's/#.*//' "$list" | awk 'NF {print $1}')
 missing=()
-for package in "${wanted[@]}"; do
+while read -r package _; do
+    [ -n "$package" ] || continue
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$state" = installed ] || missing+=("$package")
-done
+done <<<"$(sed 's/#.*//' "$list")"
 [ "${#missing[@]}" -gt 0 ] || exit 0
 if [ "$(id -u)" -ne 0 ]; then
     echo "hpcbox: these Debian packages are missing: ${missing[*]} — install them as root" >&2
