@@ -49,13 +49,8 @@ def serve(
         root, image_part = start.descriptors
         identity.write_files(root)
         for mount, source in sources:
-            kind = TMPFS if source is None else BIND
-            descriptors = () if source is None else (source,)
-            packets.send(socket, b"S", SOURCE.pack(kind, mount.attributes), descriptors)
-            target = _open_target(root, mount, source, root_path)
-            packets.send(socket, b"T", b"", (target,))
-            os.close(target)
-            if packets.receive(socket) is None:
+            target = _target_or_none(root, mount, source, root_path)
+            if target is not None and not _mount(socket, mount, source, target):
                 return
         packets.send(socket, b"F", b"", (_environment(request, image_part, root),))
     except HpcboxError as error:
@@ -80,6 +75,31 @@ def _open_sources(
                     hint="a mount's source must exist on the node and be open to you",
                 ) from error
     return sources
+
+
+def _mount(socket: packets.Socket, mount: grammar.Mount, source: int | None, target: int) -> bool:
+    """Have root make a mount; return whether root is still there."""
+    kind = TMPFS if source is None else BIND
+    descriptors = () if source is None else (source,)
+    packets.send(socket, b"S", SOURCE.pack(kind, mount.attributes), descriptors)
+    packets.send(socket, b"T", b"", (target,))
+    os.close(target)
+    return packets.receive(socket) is not None
+
+
+def _target_or_none(
+    root: int, mount: grammar.Mount, source: int | None, root_path: str
+) -> int | None:
+    """Return the place of a mount, or None for one that may be missing and has none.
+
+    Where layers can't be idmapped the user can't make folders in those of the image.
+    """
+    try:
+        return _open_target(root, mount, source, root_path)
+    except MountRefused:
+        if mount.required:
+            raise
+        return None
 
 
 def _open_target(root: int, mount: grammar.Mount, source: int | None, root_path: str) -> int:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.services.commands import wait_until
+from tests.services.slurm import Cluster
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
-
-    from tests.services.slurm import Cluster
 
 pytestmark = pytest.mark.lab
 
@@ -379,3 +378,14 @@ def test_slurmd_restarts_while_a_step_runs_inside(cluster: Cluster) -> None:
     output, errors = step.communicate(timeout=30)
     assert (step.returncode, output) == (0, b"end\n"), errors
     wait_until(lambda: "n2" in cluster.idle_nodes(), timeout_seconds=20, what="n2 is idle again")
+
+
+def test_a_container_starts_where_user_namespaces_are_switched_off() -> None:
+    """The layers can't be idmapped there, so they are stacked as they are on disk."""
+    with Cluster(nodes=1, name="nousers", slurmd_seccomp=True) as cluster:
+        done = cluster.run(
+            ["srun", f"--container={REG}/debian:1", "sh", "-c"]
+            + ["test -e /etc/hpcbox-lab-image && ! unshare -U true && id -u"],
+        )
+
+    assert (done.returncode, done.stdout) == (0, "2001\n"), done.stderr
