@@ -9,7 +9,8 @@ from hpcbox.request.mounts import NODEV, NOEXEC, NOSUID, RDONLY
 
 def parsed(text: str) -> list[tuple[str, str, int]]:
     return [
-        (mount.source, mount.target, mount.attributes) for mount in mounts.parse(text, "/work/dir")
+        (mount.source, mount.target, mount.attributes)
+        for mount in mounts.parse(text, "/scratch/dir")
     ]
 
 
@@ -23,7 +24,7 @@ def parsed(text: str) -> list[tuple[str, str, int]]:
         ("/a:/b:ro+noexec", [("/a", "/b", NOSUID | NODEV | RDONLY | NOEXEC)]),
         ("/a:/b:rbind+rslave", [("/a", "/b", NOSUID | NODEV)]),
         ("tmpfs:/scratch", [("", "/scratch", NOSUID | NODEV)]),
-        ("./in:/in", [("/work/dir/in", "/in", NOSUID | NODEV)]),
+        ("./in:/in", [("/scratch/dir/in", "/in", NOSUID | NODEV)]),
         ("/a//x/:/b/./c/", [("/a/x", "/b/c", NOSUID | NODEV)]),
         ("/a:/b,/c:/d", [("/a", "/b", NOSUID | NODEV), ("/c", "/d", NOSUID | NODEV)]),
         ("/with space:/b", [("/with space", "/b", NOSUID | NODEV)]),
@@ -51,7 +52,7 @@ def test_an_entry_is_read(text: str, expected: list[tuple[str, str, int]]) -> No
 )
 def test_a_wrong_entry_is_refused_with_its_reason(text: str, reason: str) -> None:
     with pytest.raises(MountRefused, match=reason):
-        mounts.parse(text, "/work/dir")
+        mounts.parse(text, "/scratch/dir")
 
 
 def test_a_path_that_only_begins_like_a_kernel_tree_is_fine() -> None:

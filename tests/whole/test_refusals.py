@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import struct
-import time
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.services.slurm import Cluster
+from tests.whole.asking import IMAGE, check_refused, srun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from subprocess import CompletedProcess
 
 pytestmark = pytest.mark.lab
 
 REG = "10.77.0.1:5000"
-IMAGE = f"{REG}/debian:1"
 PLUGIN = "/usr/lib/x86_64-linux-gnu/slurm-wlm/hpcbox.so"
-PROGRESS = re.compile(r"^hpcbox: n\d: (resolving|pulling|waiting for|ready) ")
-
-
-def srun(cluster: Cluster, *words: str, **options: object) -> CompletedProcess[str]:
-    return cluster.run(["srun", *words], timeout_seconds=120, **options)  # type: ignore[arg-type]
-
-
-def errors_of_hpcbox(text: str) -> list[str]:
-    """The lines of hpcbox that aren't progress of a pull."""
-    lines = [line for line in text.splitlines() if line.startswith("hpcbox: ")]
-    return [line for line in lines if not PROGRESS.match(line)]
-
-
-def check_refused(done: CompletedProcess[str], reason: str, *, code: int = 125) -> str:
-    """One line of hpcbox, with the reason, and the code; return the line."""
-    lines = errors_of_hpcbox(done.stderr)
-    assert done.returncode == code, done.stderr
-    assert len(lines) == 1, done.stderr
-    assert reason in lines[0]
-    assert "Traceback" not in done.stderr
-    return lines[0]
 
 
 def test_an_image_that_does_not_exist_ends_with_125_and_the_nodes_stay_idle(
@@ -199,39 +175,6 @@ def test_a_host_launchers_daemon_is_explained(cluster: Cluster, daemon: str) -> 
     check_refused(done, daemon)
 
 
-def test_a_store_without_space_is_named(cluster: Cluster) -> None:
-    """A tmpfs of 8 MB over the node's store: debian:1 is larger."""
-    cluster.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700,uid=990,gid=990", "small"]
-        + ["/var/lib/hpcbox"],
-        user="root", node="n1", check=True,
-    )  # fmt: skip
-    try:
-        done = srun(cluster, "-w", "n1", f"--container={IMAGE}", "true")
-        left = cluster.run(["ls", "/var/lib/hpcbox/images", "/var/lib/hpcbox/tmp"], user="root",
-                           node="n1").stdout  # fmt: skip
-    finally:
-        cluster.run(["umount", "-l", "/var/lib/hpcbox"], user="root", node="n1", check=True)
-
-    line = check_refused(done, "space")
-    assert line.startswith("hpcbox: n1: ")
-    assert ".json" not in left
-    assert left.endswith("/tmp:\n")
-
-
-def test_a_store_that_is_read_only_is_named(cluster: Cluster) -> None:
-    cluster.run(
-        ["mount", "-t", "tmpfs", "-o", "ro,mode=0700,uid=990,gid=990", "ro", "/var/lib/hpcbox"],
-        user="root", node="n1", check=True,
-    )  # fmt: skip
-    try:
-        done = srun(cluster, "-w", "n1", f"--container={IMAGE}", "true")
-    finally:
-        cluster.run(["umount", "-l", "/var/lib/hpcbox"], user="root", node="n1", check=True)
-
-    check_refused(done, "ead-only")
-
-
 @pytest.fixture
 def broken_installation(cluster: Cluster) -> Iterator[Cluster]:
     """Node n2 sees an own, empty folder instead of /opt/hpcbox/lib; undone at the end."""
@@ -313,100 +256,3 @@ def test_a_plugin_built_for_another_release_lets_no_step_run_on_the_host(
     assert "Plugin initialization failed" in done.stderr
     assert not plugin_of_another_release.file("n2", "/home/alice/ran").exists()
     plugin_of_another_release.wait_idle(timeout_seconds=15)
-
-
-def test_a_registry_that_refuses_the_user_is_named(cluster: Cluster, odd_registry: str) -> None:
-    line = check_refused(
-        srun(cluster, f"--container={odd_registry}/refused:1", "true"), "refused access"
-    )
-
-    assert "log in" in line
-
-
-@pytest.mark.parametrize(
-    ("image", "reason"),
-    [
-        ("wrongdigest:1", "sha256:"),
-        ("wrongdiff:1", "is not what was asked for"),
-        ("dotdot:1", "../../escaped"),
-        ("absolute-link:1", "escaped"),
-        ("own-symlink:1", "escaped"),
-        ("lower-symlink:1", "out of the image"),
-        ("hardlink:1", "shadow"),
-        ("root-whiteout:1", ".wh."),
-    ],
-)
-def test_an_image_that_is_not_what_it_promises_is_refused_and_leaves_nothing_visible(
-    cluster: Cluster, odd_registry: str, image: str, reason: str
-) -> None:
-    store = ["find", "/var/lib/hpcbox/images", "-newer", "/var/lib/hpcbox/format"]
-    before = cluster.run(store, user="root", node="n3").stdout
-
-    done = srun(cluster, "-w", "n3", f"--container={odd_registry}/{image}", "true")
-
-    line = check_refused(done, reason)
-    assert line.startswith("hpcbox: n3: ")
-    assert len(line) <= 600
-    assert cluster.run(store, user="root", node="n3").stdout == before
-    escaped = ["find", "/", "-xdev", "-maxdepth", "6", "-name", "escaped"]
-    assert cluster.run(escaped, user="root", node="n3").stdout == ""
-
-
-def test_scancel_while_a_registry_stalls_frees_the_node_and_leaves_nothing(
-    cluster: Cluster, odd_registry: str
-) -> None:
-    words = ["srun", "-w", "n1", "--job-name=stalled", f"--container={odd_registry}/stalls:1"]
-    with cluster.start([*words, "true"]) as step:
-        assert step.stderr is not None
-        wait_for_line(step.stderr, b"pulling")
-        started = time.monotonic()
-        cluster.run(["scancel", "--name=stalled"], check=True)
-        step.communicate(timeout=20)
-
-    cluster.wait_idle(timeout_seconds=10 - (time.monotonic() - started))
-    assert cluster.run(["ls", "/var/lib/hpcbox/tmp"], user="root", node="n1").stdout == ""
-
-
-def test_a_registry_that_stalls_is_named_after_a_while(cluster: Cluster, odd_registry: str) -> None:
-    done = srun(cluster, "-w", "n1", f"--container={odd_registry}/stalls:1", "true")
-
-    check_refused(done, odd_registry)
-
-
-def test_interrupting_srun_while_a_registry_stalls_leaves_nothing(
-    cluster: Cluster, odd_registry: str
-) -> None:
-    words = ["srun", "-w", "n1", f"--container={odd_registry}/stalls:1"]
-    with cluster.start([*words, "true"]) as step:
-        assert step.stderr is not None
-        wait_for_line(step.stderr, b"pulling")
-        cluster.run(["pkill", "-INT", "-x", "srun"], check=True)
-        cluster.run(["pkill", "-INT", "-x", "srun"])
-        step.communicate(timeout=20)
-
-    cluster.wait_idle(timeout_seconds=10)
-
-
-def test_a_job_with_too_little_memory_for_a_pull_says_what_it_needs(
-    cluster: Cluster, odd_registry: str
-) -> None:
-    done = srun(cluster, "-w", "n2", "--mem=100M", f"--container={odd_registry}/large:1", "true")
-
-    line = check_refused(done, "100 MB of memory")
-    assert "--mem" in line
-
-
-def test_a_job_with_200_mb_pulls_a_large_image(cluster: Cluster, odd_registry: str) -> None:
-    """320 MB of incompressible layer: more than the step may hold in memory."""
-    done = srun(cluster, "-w", "n2", "--mem=200M", f"--container={odd_registry}/large:1", "/nope")
-
-    assert "not found in image" in done.stderr
-    assert done.returncode == 127
-    cluster.run(["hpcbox", "rm", "--all"], user="root", node="n2", check=True)
-
-
-def wait_for_line(stream: IO[bytes], word: bytes) -> None:
-    for line in iter(stream.readline, b""):
-        if word in line:
-            return
-    pytest.fail(f"no line with {word!r}")
