@@ -73,20 +73,22 @@ def test_a_registry_that_stalls_is_named_after_a_while(cluster: Cluster, odd_reg
     check_refused(done, odd_registry)
 
 
-def test_interrupting_srun_while_a_registry_stalls_leaves_nothing(
+def test_interrupting_srun_while_a_registry_stalls_leaves_nothing_after_the_next_pull(
     cluster: Cluster, odd_registry: str
 ) -> None:
+    """A second Ctrl-C makes srun kill the step with SIGKILL: then the next pull tidies up."""
     words = ["srun", "-w", "n1", f"--container={odd_registry}/stalls:1"]
     with cluster.start([*words, "true"]) as step:
         assert step.stderr is not None
         wait_for_line(step.stderr, b"pulling")
-        # Twice within a second is srun's way; its helper process, which is an srun too, would
-        # make it three times, and that is kill -9.
         for _ in range(2):
             cluster.run(["pkill", "-INT", "--oldest", "-x", "srun"], check=True)
         step.communicate(timeout=20)
 
     cluster.wait_idle(timeout_seconds=10)
+    cluster.run(["hpcbox", "rm", "--all"], user="root", node="n1", check=True)
+    assert srun(cluster, "-w", "n1", f"--container={IMAGE}", "true").returncode == 0
+    assert cluster.run(["ls", "/var/lib/hpcbox/tmp"], user="root", node="n1").stdout == ""
 
 
 def test_a_job_with_too_little_memory_for_a_pull_says_what_it_needs(

@@ -41,7 +41,15 @@ def test_nothing_is_left_after_a_random_process_of_the_job_was_killed(cluster: C
         for node in cluster.node_names:
             cluster.run(["hpcbox", "rm", "--all"], user="root", node=node, check=True)
         with cluster.start(
-            ["srun", f"--container={REG}/mpich:1", "--mpi=pmi2", "-N3", "-n6", "/opt/mpi/hello"]
+            [
+                "srun",
+                "-K",
+                f"--container={REG}/mpich:1",
+                "--mpi=pmi2",
+                "-N3",
+                "-n6",
+                "/opt/mpi/hello",
+            ]
         ) as step:
             # The moment is the test's random input, not a wait for something.
             time.sleep(dice.uniform(0.05, LONGEST_SECONDS))
@@ -52,6 +60,9 @@ def test_nothing_is_left_after_a_random_process_of_the_job_was_killed(cluster: C
                 cluster.run(["kill", "-9", dice.choice(victims)], user="root", node=node)
             step.communicate(timeout=90)
         cluster.wait_idle(timeout_seconds=15)
+    for node in cluster.node_names:
+        cluster.run(["hpcbox", "rm", "--all"], user="root", node=node, check=True)
+    # What SIGKILL left half made, this pull sweeps.
     done = cluster.run(["srun", "-N3", f"--container={REG}/mpich:1", "true"], timeout_seconds=90)
 
     assert killed > 0
