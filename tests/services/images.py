@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from tests.services import debian, layers
 from tests.services.commands import require, run
-from tests.services.push import PushRegistry
 from tests.services.recipes import RECIPES, Program, Recipe
+from tests.services.registry import Registry
 from tests.services.spec import PROGRAMS, cache_root
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.services.layers import Layer
 
 # Raise it when the way layers or configs are made changes.
-FORMAT = 1
+FORMAT = 2
 IMAGE_MARKER = "etc/hpcbox-lab-image"
 PATH_VARIABLE = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {
@@ -47,7 +47,7 @@ DOCKER = "application/vnd.docker"
 
 def storage() -> Path:
     """The registry's storage folder that holds the built images."""
-    return cache_root() / "registry"
+    return cache_root() / "images-registry" / "storage"
 
 
 def ensure() -> None:
@@ -122,7 +122,7 @@ def _build(recipe: Recipe) -> None:
     config = _config(recipe, parts)
     with (
         tempfile.TemporaryDirectory(dir=cache_root()) as scratch,
-        PushRegistry(storage()) as registry,
+        Registry(storage().parent) as registry,
     ):
         for part in parts:
             registry.push_blob(recipe.name, part.file)
