@@ -40,7 +40,12 @@ def test_a_process_that_outlives_its_command_is_seen(plain_cluster: Cluster) -> 
 
     pid = plain_cluster.run(["sh", "-c", stray], node="n2", check=True).stdout.strip()
 
-    assert left(before, plain_cluster) == "+ process n2: sleep 1234"
+    # The shell answers before setsid has become sleep.
+    wait_until(
+        lambda: left(before, plain_cluster) == "+ process n2: sleep 1234",
+        timeout_seconds=5,
+        what=lambda: f"the stray is listed, not {left(before, plain_cluster)}",
+    )
     plain_cluster.run(["kill", pid], node="n2", check=True)
     wait_until(lambda: left(before, plain_cluster) == "", timeout_seconds=5, what="it is gone")
 
