@@ -17,9 +17,17 @@
     ├── StoreError                  74
     │   ├── StoreFull               73
     │   └── StoreBusy               75  in use, try again later
-    └── ContainerError             125
-        ├── MountRefused           125  a mount that the rules forbid or that has no source
-        └── NodeSetupFailed        125
+    ├── ContainerError             125
+    │   ├── MountRefused           125  a mount that the rules forbid or that has no source
+    │   └── NodeSetupFailed        125
+    ├── ClusterError                69
+    │   ├── NoAllocation            64  a command that needs a job has none
+    │   └── SlurmUnavailable        69  Slurm's commands are missing, fail or don't answer
+    └── RankError                  125
+        ├── NodeUnreachable        125  no connection to a node, or not the node it claims to be
+        ├── AgentFailed            125  a node's agent can't be started or spoke out of turn
+        ├── LaunchRefused          125  this image or option can't be launched this way
+        └── RankLost               125  a rank, or its node, went without saying how
 
 The codes are sysexits.h's, except for 125: "hpcbox could not start it", as in docker-run(1).
 `run`, `srun` and the plugin turn every error into 125, so that a command's own codes stay its own.
@@ -153,6 +161,44 @@ class MountRefused(ContainerError):
 
 class NodeSetupFailed(ContainerError):
     """The node lacks something that hpcbox needs."""
+
+
+class ClusterError(HpcboxError):
+    """Slurm can't be asked, or says no."""
+
+    exit_code = 69
+
+
+class NoAllocation(ClusterError):
+    """There is no such job, or none where one is needed."""
+
+    exit_code = 64
+
+
+class SlurmUnavailable(ClusterError):
+    """Slurm's commands are missing, fail, or don't answer in time."""
+
+
+class RankError(HpcboxError):
+    """Ranks could not be started or kept."""
+
+    exit_code = 125
+
+
+class NodeUnreachable(RankError):
+    """A node can't be reached, refuses the user, or isn't the node it claims to be."""
+
+
+class AgentFailed(RankError):
+    """A node's agent can't be started, has another version, or broke the protocol."""
+
+
+class LaunchRefused(RankError):
+    """The image or an option can't be launched in this way."""
+
+
+class RankLost(RankError):
+    """A rank or its node went away without an exit status."""
 
 
 def one_line(text: str) -> str:
