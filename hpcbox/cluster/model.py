@@ -39,6 +39,7 @@ class Job:
         tasks: how many jobs this line stands for (1; the rest of an array has more).
         node_list: compressed, "" while pending.
         submitted, started: seconds since 1970, None when unknown.
+        container: image reference of --container, "" for none or when it wasn't asked for.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Job:
     node_list: str
     submitted: int | None
     started: int | None
+    container: str = ""
 
     @property
     def is_running(self) -> bool:
