@@ -127,6 +127,7 @@ class Queue:
         query_seconds: how long the query took.
         cluster: the cluster's name, "" when unknown.
         user: whose jobs were asked for, "" for everybody's.
+        skipped: how many lines were left out because they weren't understood.
     """
 
     jobs: tuple[Job, ...]
@@ -134,3 +135,4 @@ class Queue:
     query_seconds: float
     cluster: str
     user: str = ""
+    skipped: int = 0
