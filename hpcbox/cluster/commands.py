@@ -108,7 +108,7 @@ class CommandClient:
         for start in range(0, len(keys), KEYS_AT_ONCE):
             # With this variable scancel says which ids are no jobs; without, it says nothing.
             ended = self._execute(
-                self.cancel_command(keys[start : start + KEYS_AT_ONCE]), SCANCEL_VERBOSE="1"
+                self.cancel_command(keys[start : start + KEYS_AT_ONCE]), SCANCEL_VERBOSE="true"
             )
             complaints = _REFUSED.findall(ended.errors.decode(errors="replace"))
             for key, reason in complaints:

@@ -38,11 +38,12 @@ def _format(fields: Sequence[str], free: Sequence[str], mark: str) -> str:
 
 
 def variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which squeue prints what is asked for.
+    """Return the environment in which Slurm's commands do what their arguments say.
 
-    No filter of the user's, whole array expressions, and times as seconds since 1970.
+    No filters or prompts of the user's, whole array expressions, times as seconds since 1970.
     """
-    kept = {name: value for name, value in environment.items() if not name.startswith("SQUEUE_")}
+    own = ("SQUEUE_", "SCANCEL_")
+    kept = {name: value for name, value in environment.items() if not name.startswith(own)}
     return kept | {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "%s"}
 
 
