@@ -27,7 +27,7 @@ KEYS_AT_ONCE = 500
 _UNKNOWN_JOB = "Invalid job id specified"
 _GONE = (_UNKNOWN_JOB, "already completing or completed")
 _REFUSED = re.compile(r"job id (\S+?): (.+)")
-_DETAIL_FIELDS = ("WorkDir", "Command", "tres-alloc")
+_DETAIL_FIELDS = ("WorkDir", "Command", "tres-alloc", "JobID")
 
 
 class CommandClient:
@@ -87,10 +87,12 @@ class CommandClient:
         if not found:
             raise NoAllocation(f"there is no job {job}", hint="it may have ended long ago")
         line, record = found.get(job) or next(iter(found.values()))
-        work_dir, command, amounts = (text.decode(errors="replace") for text in record[3:6])
+        extra = (text.decode(errors="replace") for text in record[3:])
+        work_dir, command, amounts, number = extra
         stdout, stderr = self._log_paths(line)
         return JobDetail(
             job=line,
+            number=texts.number(number),
             work_dir=work_dir,
             stdout=stdout,
             stderr=stderr,

@@ -62,7 +62,7 @@ class FakeClient:
         detail = self.details.get(line.key)
         if detail is not None:
             return replace(detail, job=line)
-        return JobDetail(line, "", "", "", line.container, "", (), (), ())
+        return JobDetail(line, line.job_id, "", "", "", line.container, "", (), (), ())
 
     def cancel(self, keys: Sequence[str]) -> Cancelled:
         """Cancel exactly these jobs."""

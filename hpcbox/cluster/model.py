@@ -97,6 +97,7 @@ class JobDetail:
 
     Attributes:
         job: its line in the queue.
+        number: its own id, which its folders carry: 15 for element 12_3 of an array.
         work_dir: working directory, "" when unknown.
         stdout, stderr: files of the batch script with Slurm's patterns expanded, "" for none.
         container: image reference of --container, or "".
@@ -107,6 +108,7 @@ class JobDetail:
     """
 
     job: Job
+    number: int
     work_dir: str
     stdout: str
     stderr: str

@@ -23,17 +23,23 @@ ALICE = Wanted(user="alice")
 class World(Protocol):
     """A client, and a way to put jobs of alice, held, into its queue."""
 
-    client: SlurmClient
+    @property
+    def client(self) -> SlurmClient:
+        """Who answers."""
 
-    def submit(self, name: str, *, array: int = 0, container: str = "") -> str: ...
+    def submit(self, name: str, *, array: int = 0, container: str = "") -> str:
+        """Submit a held job of five minutes, or an array; return its id."""
 
 
 @dataclasses.dataclass
 class RealWorld:
+    """A real cluster."""
+
     client: CommandClient
     cluster: Cluster
 
     def submit(self, name: str, *, array: int = 0, container: str = "") -> str:
+        """Submit by sbatch."""
         words = ["sbatch", "--parsable", "--hold", f"--job-name={name}", "--time=5"]
         words += [f"--array=1-{array}"] if array else []
         words += [f"--container={container}"] if container else []
@@ -42,11 +48,14 @@ class RealWorld:
 
 
 class FakeWorld:
+    """A queue in memory."""
+
     def __init__(self) -> None:
         self.client = FakeClient()
         self._ids = itertools.count(1)
 
     def submit(self, name: str, *, array: int = 0, container: str = "") -> str:
+        """Add a line."""
         number = next(self._ids)
         key = f"{number}_[1-{array}]" if array else str(number)
         self.client.lines[key] = Job(
