@@ -82,7 +82,8 @@ class CommandClient:
         found = {
             parsed.key: (parsed, record)
             for record in records
-            if (parsed := squeue.parse_job(record)) is not None
+            if len(record) == 3 + len(_DETAIL_FIELDS)
+            and (parsed := squeue.parse_job(record)) is not None
         }
         if not found:
             raise NoAllocation(f"there is no job {job}", hint="it may have ended long ago")
