@@ -3,13 +3,19 @@
 Nothing here is slow to import; calls that ask Slurm or read a disk say so and belong in a thread.
 """
 
-from dataclasses import dataclass
+import os
 
 from hpcbox.cluster.client import Cancelled, SlurmClient, Wanted
+from hpcbox.cluster.commands import CommandClient
 from hpcbox.cluster.model import ENDED, Job, JobDetail, Queue, Step
+from hpcbox.cluster.node_list import compress, expand
+from hpcbox.ranks import folders, layout
+from hpcbox.ranks.files import RankLines, search
+from hpcbox.ranks.folders import StepFolder
 from hpcbox.ranks.grouping import Group, Grouping
 from hpcbox.ranks.layout import ERR, OUT
-from hpcbox.ranks.reader import Line, MergedLines, RankLines, StepReader
+from hpcbox.ranks.merge import Line, MergedLines
+from hpcbox.ranks.reader import StepReader
 from hpcbox.ranks.step import NodeView, RankView, StepFacts, StepView
 
 __all__ = [
@@ -34,40 +40,29 @@ __all__ = [
     "StepReader",
     "StepView",
     "Wanted",
+    "compress",
+    "expand",
     "find_steps",
     "open_step",
+    "search",
     "slurm",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class StepFolder:
-    """A step whose output is on disk.
-
-    Attributes:
-        job, step: ids as Slurm prints them ("12", "0").
-        folder: where its files are.
-    """
-
-    job: str
-    step: str
-    folder: str
-
-
 def slurm() -> SlurmClient:
     """Return the client that asks Slurm's commands."""
-    raise NotImplementedError
+    return CommandClient()
 
 
-def find_steps(job: str, *, cluster: str = "", work_dir: str = "") -> tuple[StepFolder, ...]:
-    """Return a job's steps that have left output, the newest last; looks at disks only.
-
-    Args:
-        job: the job's id or key ("12", "12_3").
-        cluster: narrows the search where several clusters share a home; "" for any.
-        work_dir: the job's working directory when it is known (JobDetail.work_dir).
-    """
-    raise NotImplementedError
+def find_steps(detail: JobDetail, *, cluster: str = "") -> tuple[StepFolder, ...]:
+    """Return a job's steps that have left output, the newest last; looks at disks only."""
+    places = (detail.work_dir, os.getcwd(), layout.fallback_folder(os.geteuid()))
+    return folders.find(
+        str(detail.number),
+        home=os.path.expanduser("~"),
+        cluster=cluster,
+        places=[place for place in places if place],
+    )
 
 
 def open_step(folder: str) -> StepReader:

@@ -4,11 +4,28 @@ Calls block, for at most their client's time limit; a screen makes them in a thr
 be used by several threads at once.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from hpcbox.cluster.model import JobDetail, Queue
+from hpcbox.errors import RequestError, shorten
+
+_KEY = re.compile(r"[1-9][0-9]{0,9}(\+[0-9]{1,4}|_[0-9]{1,9}|_\[[0-9,-]+\])?", re.ASCII)
+
+
+def check_key(key: str) -> str:
+    """Return a job's key as it is; nothing else ever becomes an argument of Slurm's commands.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if _KEY.fullmatch(key) is None:
+        raise RequestError(
+            f"'{shorten(key)}' is no job id", hint="for example 12, 12_3 of an array, or 12+1"
+        )
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +36,13 @@ class Wanted:
         user: an account's name, or None for everybody's jobs.
         states: long forms, e.g. RUNNING; empty for all that Slurm lists unasked.
         partitions: names, empty for all.
-        jobs: keys or job ids, empty for all.
-        containers: also ask for each job's --container, which costs a second query.
+        jobs: keys or job ids, empty for all; the folded rest of an array brings the whole array.
     """
 
     user: str | None = None
     states: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
-    containers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class JobDetail:
 
     Attributes:
         job: its line in the queue.
+        number: its own id, which its folders carry: 15 for element 12_3 of an array.
         work_dir: working directory, "" when unknown.
         stdout, stderr: files of the batch script with Slurm's patterns expanded, "" for none.
         container: image reference of --container, or "".
@@ -107,6 +108,7 @@ class JobDetail:
     """
 
     job: Job
+    number: int
     work_dir: str
     stdout: str
     stderr: str
@@ -127,6 +129,7 @@ class Queue:
         query_seconds: how long the query took.
         cluster: the cluster's name, "" when unknown.
         user: whose jobs were asked for, "" for everybody's.
+        skipped: how many lines were left out because they weren't understood.
     """
 
     jobs: tuple[Job, ...]
@@ -134,3 +137,4 @@ class Queue:
     query_seconds: float
     cluster: str
     user: str = ""
+    skipped: int = 0
