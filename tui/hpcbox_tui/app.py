@@ -1,22 +1,21 @@
 """The application: screens on a stack, and what commands do on all of them."""
 
-import getpass
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
-from textual.app import App, SystemCommandsResult
+from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from hpcbox import views
-from hpcbox.errors import RequestError
 from hpcbox.views import SlurmClient, StepFolder
 from hpcbox_tui import commands
-from hpcbox_tui.feed.feed import Feed, FindSteps
-from hpcbox_tui.feed.snapshot import Snapshot, default_path
+from hpcbox_tui.feed.feed import Feed
+from hpcbox_tui.feed.job import FindSteps
+from hpcbox_tui.feed.snapshot import Snapshot
+from hpcbox_tui.queue_rows import ORDERS
 from hpcbox_tui.screens.frame import Frame
 from hpcbox_tui.screens.queue import QueueScreen
 
@@ -121,6 +120,10 @@ class HpcboxApp(App[int]):
             self.say(command)
             return
         getattr(self, f"_do_{command.name}")(command.argument)
+
+    def _frame(self) -> Frame:
+        """The screen that a command was typed on."""
+        return cast("Frame", self.screen)
 
     def _queue_screen(self) -> QueueScreen:
         while not isinstance(self.screen, QueueScreen):

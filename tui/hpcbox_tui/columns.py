@@ -111,14 +111,14 @@ def short_image(image: str) -> str:
 
 
 COLUMNS = (
-    Column("JOB", 13, 0, _id, "id"),
-    Column("NAME", 14, 40, lambda row, _age: (_first(row).name, PLAIN), "name"),
-    Column("USER", 9, 60, lambda row, _age: (_first(row).user, DIM), "user"),
+    Column("JOB", 12, 0, _id, "id"),
+    Column("NAME", 12, 40, lambda row, _age: (_first(row).name, PLAIN), "name"),
+    Column("USER", 8, 60, lambda row, _age: (_first(row).user, DIM), "user"),
     Column("PARTITION", 10, 110, lambda row, _age: (_first(row).partition, DIM), "partition"),
-    Column("ST", 4, 0, _state, "state"),
-    Column("TIME", 11, 50, _time, "time", is_number=True),
+    Column("ST", 3, 0, _state, "state"),
+    Column("TIME", 10, 50, _time, "time", is_number=True),
     Column("LIMIT", 11, 120, _limit, "", is_number=True),
-    Column("NODES", 6, 70, lambda row, _age: (str(_count(row)), PLAIN), "nodes", is_number=True),
+    Column("NODES", 5, 70, lambda row, _age: (str(_count(row)), PLAIN), "nodes", is_number=True),
     Column("IMAGE", 18, 100, lambda row, _age: (short_image(_first(row).container), PLAIN)),
     Column("WHERE OR WHY", 0, 0, _where),
 )

@@ -50,14 +50,15 @@ def _row(label: str, text: str, width: int, style: Style, rank: int | None) -> T
 def _failed(ranks: Sequence[RankView], width: int) -> list[TextRow]:
     failed = [rank for rank in ranks if rank.has_failed]
     rows = [TextRow(((" FAILED", TITLE),))] if failed else []
-    for rank in sorted(failed, key=lambda rank: rank.changed or 0.0):
-        rows.append(_row(f"rank {rank.rank} {rank.node}", outcome(rank)[0], width, BAD, rank.rank))
-    return rows
+    # The first one is the likely cause of the others.
+    failed.sort(key=lambda rank: rank.changed or 0.0)
+    return rows + [
+        _row(f"rank {rank.rank} {rank.node}", outcome(rank)[0], width, BAD, rank.rank)
+        for rank in failed
+    ]
 
 
-def _differing(
-    groups: Sequence[Group], known: dict[int, RankView], width: int
-) -> list[TextRow]:
+def _differing(groups: Sequence[Group], known: dict[int, RankView], width: int) -> list[TextRow]:
     odd = [group for group in groups if group.line_number is not None]
     rows = [TextRow(((" DIFFERS", TITLE),))] if odd else []
     for group in odd:

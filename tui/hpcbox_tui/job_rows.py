@@ -115,9 +115,10 @@ def _nodes(view: StepView, width: int, now: float) -> list[TextRow]:
         ranks.setdefault(rank.node, []).append(rank)
     rows = [_EMPTY, _title(f"NODES of step {harmless(view.facts.job)}.{harmless(view.facts.step)}")]
     longest = max(len(node.name) for node in view.nodes)
-    for node in view.nodes:
-        rows.append(_node(node, ranks.get(node.name, []), min(longest, 20), width, now))
-    return rows
+    name_width = min(longest, 20)
+    return rows + [
+        _node(node, ranks.get(node.name, []), name_width, width, now) for node in view.nodes
+    ]
 
 
 def _node(
@@ -177,6 +178,8 @@ def _steps(steps: Sequence[Step], folders: Sequence[StepFolder], width: int) -> 
     for key, folder in on_disk.items():
         text = fit(f"output in {folder.folder}", max(0, width - 28))
         rows.append(
-            TextRow(((" ", PLAIN), (fit(key, 16), BOLD), (fit("", 11), DIM), (text, DIM)), STEP + key)
+            TextRow(
+                ((" ", PLAIN), (fit(key, 16), BOLD), (fit("", 11), DIM), (text, DIM)), STEP + key
+            )
         )
     return [_EMPTY, _title("STEPS"), *rows] if rows else []

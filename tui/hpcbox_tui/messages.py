@@ -10,9 +10,6 @@ from hpcbox.views import Cancelled, Group, JobDetail, Line, Queue, StepFolder, S
 class FeedMessage(Message, bubble=False):
     """A message of the feed: for one screen; a newer one of its kind replaces it."""
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def can_replace(self, message: Message) -> bool:
         """Only the newest state is worth showing."""
         return type(message) is type(self)
@@ -117,6 +114,3 @@ class CancelDone(Message, bubble=False):
 
     outcome: Cancelled | None
     problem: str
-
-    def __post_init__(self) -> None:
-        super().__init__()

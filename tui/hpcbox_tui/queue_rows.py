@@ -100,25 +100,24 @@ def arrange(
         kept.sort(key=ORDERS[order], reverse=descending)
     elif descending:
         kept.reverse()
+    return _fold(kept, unfolded)
+
+
+def _fold(jobs: list[Job], unfolded: AbstractSet[int]) -> list[Row]:
+    """Return rows where an array stands at the place of its first line."""
     members: dict[int, list[Job]] = {}
-    for job in kept:
+    for job in jobs:
         if "_" in job.key:
             members.setdefault(job.job_id, []).append(job)
     if not members:
-        return list(kept)
+        return list(jobs)
     rows: list[Row] = []
-    for job in kept:
-        if "_" not in job.key:
+    for job in jobs:
+        lines = members.get(job.job_id) if "_" in job.key else None
+        if lines is None or len(lines) == 1:
             rows.append(job)
-            continue
-        lines = members.pop(job.job_id, None)
-        if lines is None:
-            continue
-        if len(lines) == 1:
-            rows.append(lines[0])
-            continue
-        is_open = job.job_id in unfolded
-        rows.append(ArrayRow(job.job_id, tuple(lines), is_open))
-        if is_open:
-            rows.extend(TaskRow(line) for line in lines)
+        elif lines[0] is job:
+            is_open = job.job_id in unfolded
+            rows.append(ArrayRow(job.job_id, tuple(lines), is_open))
+            rows.extend(TaskRow(line) for line in lines if is_open)
     return rows

@@ -21,10 +21,8 @@ def sign(rank: RankView, now: float, newest: float, odd: frozenset[int]) -> tupl
         newest: when any rank of the step printed last.
         odd: ranks that print something else than the most.
     """
-    if rank.state == "lost":
-        return "?", BAD
     if rank.has_failed:
-        return "✗", BAD
+        return ("?" if rank.state == "lost" else "✗"), BAD
     if rank.rank in odd:
         return "!", WAITING
     if rank.has_ended:
@@ -33,9 +31,8 @@ def sign(rank: RankView, now: float, newest: float, odd: frozenset[int]) -> tupl
         return "○", DIM
     if is_silent(rank, now, newest):
         return "z", WAITING
-    if rank.written is not None and now - rank.written < _PRINTING_SECONDS:
-        return "●", GOOD
-    return "•", BUSY
+    is_printing = rank.written is not None and now - rank.written < _PRINTING_SECONDS
+    return ("●", GOOD) if is_printing else ("•", BUSY)
 
 
 def is_silent(rank: RankView, now: float, newest: float) -> bool:

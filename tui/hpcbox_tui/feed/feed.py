@@ -2,26 +2,16 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from hpcbox.errors import HpcboxError
-from hpcbox.views import SlurmClient, StepFolder, Wanted
-from hpcbox_tui.feed.job import JobWatcher
+from hpcbox.views import SlurmClient, Wanted
+from hpcbox_tui.feed.job import FindSteps, JobWatcher
 from hpcbox_tui.feed.log import LogWatcher
 from hpcbox_tui.feed.queue import QueueWatcher
 from hpcbox_tui.feed.ranks import RanksWatcher
 from hpcbox_tui.feed.snapshot import Snapshot
 from hpcbox_tui.feed.watcher import Post
 from hpcbox_tui.messages import CancelDone
-
-
-class FindSteps(Protocol):
-    """How a job's step folders are found (hpcbox.views.find_steps)."""
-
-    def __call__(
-        self, job: str, *, cluster: str = "", work_dir: str = ""
-    ) -> tuple[StepFolder, ...]:
-        """Return the job's steps with output on disk, the newest last."""
 
 
 class Feed:

@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from hpcbox.errors import HpcboxError
 from hpcbox.views import JobDetail, SlurmClient, StepFolder, StepReader, StepView, open_step
 from hpcbox_tui.feed.watcher import Post, Watcher
 from hpcbox_tui.messages import JobChanged
 
-if TYPE_CHECKING:
-    from hpcbox_tui.feed.feed import FindSteps
+FindSteps = Callable[[JobDetail], tuple[StepFolder, ...]]
 
 # A pull's progress is read from disk; Slurm is asked less often.
 _DISK_SECONDS = 0.5
@@ -24,7 +22,7 @@ class JobWatcher(Watcher):
     def __init__(
         self,
         client: SlurmClient,
-        find_steps: "FindSteps",
+        find_steps: FindSteps,
         post: Post,
         job: str,
         clock: Callable[[], float],
@@ -67,23 +65,15 @@ class JobWatcher(Watcher):
         except HpcboxError as error:
             # Also when it has ended and Slurm has forgotten it: what was seen last stays.
             self._problem, wait = str(error), _RETRY_SECONDS
-        work_dir = "" if self._detail is None else self._detail.work_dir
-        self._steps = self._find_steps(self._job, work_dir=work_dir)
+        if self._detail is not None:
+            self._steps = self._find_steps(self._detail)
         took = time.monotonic() - began
         self._ask_at = time.monotonic() + max(wait, 4 * took)
 
     def _view(self) -> StepView | None:
         folder = self._steps[-1].folder if self._steps else ""
-        if self._reader is not None and self._reader.folder != folder:
-            self._reader.close()
-            self._reader = None
         if not folder:
             return None
-        if self._reader is None:
+        if self._reader is None or self._reader.folder != folder:
             self._reader = open_step(folder)
         return self._reader.view()
-
-    def finish(self) -> None:
-        """Close the step's files."""
-        if self._reader is not None:
-            self._reader.close()

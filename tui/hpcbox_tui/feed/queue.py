@@ -17,8 +17,6 @@ _CPU_SHARE = 0.05
 _QUERY_SHARE = 0.25
 _LONGEST_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
-# Images are a second query; for more jobs than this they aren't worth it.
-_MOST_WITH_IMAGES = 2000
 
 
 def next_seconds(cpu_seconds: float, query_seconds: float, *, is_idle: bool = False) -> float:
@@ -63,12 +61,8 @@ class QueueWatcher(Watcher):
         if self.is_paused:
             return 3600.0
         before = self._cpu_clock()
-        wanted = self._wanted
-        count = 0 if self._last is None else len(self._last.jobs)
-        if wanted.user is not None or 0 < count <= _MOST_WITH_IMAGES:
-            wanted = Wanted(wanted.user, wanted.states, wanted.partitions, wanted.jobs, True)
         try:
-            queue = self._client.queue(wanted)
+            queue = self._client.queue(self._wanted)
         except HpcboxError as error:
             self.tell(QueueChanged(self._last, str(error)))
             return _RETRY_SECONDS

@@ -22,7 +22,8 @@ from hpcbox_tui.messages import RanksChanged, Tail
 _LOOK_SECONDS = 0.03
 # Terminals and eyes get at most this many pictures a second.
 _TELL_SECONDS = 0.1
-_VIEW_SECONDS = 0.25
+# The share of a core that looking may take, however many ranks there are.
+_CPU_SHARE = 0.1
 # After this long without a line, looks become rarer.
 _QUIET_SECONDS = 5.0
 _TAIL_LINES = 100
@@ -61,27 +62,32 @@ class Tails:
         self._reader = reader
         self._streams: dict[int, tuple[_Stream, ...]] = {}
         self._lines: dict[int, deque[bytes]] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}
         self.tails: dict[int, Tail] = {}
 
     def read(self, view: StepView) -> bool:
-        """Read on; return whether there was anything."""
+        """Read on where files have another length; return whether there was anything."""
         changed = False
         for rank in view.ranks:
-            streams = self._streams.get(rank.rank)
-            if streams is None:
-                if not rank.out_bytes and not rank.err_bytes:
-                    continue
-                streams = tuple(_Stream(self._reader, rank.rank, which) for which in (OUT, ERR))
-                self._streams[rank.rank] = streams
-                self._lines[rank.rank] = deque(maxlen=_TAIL_LINES)
-            new = [line for stream in streams for line in stream.take()]
-            unfinished = b"".join(stream.rest() for stream in streams)
-            old = self.tails.get(rank.rank)
-            if new or old is None or unfinished != old.unfinished:
-                self._lines[rank.rank].extend(new)
-                self.tails[rank.rank] = Tail(tuple(self._lines[rank.rank]), unfinished)
+            sizes = (rank.out_bytes, rank.err_bytes)
+            if sizes != self._sizes.get(rank.rank, (0, 0)):
                 changed = True
+                if self._read_rank(rank.rank):
+                    self._sizes[rank.rank] = sizes
         return changed
+
+    def _read_rank(self, rank: int) -> bool:
+        """Read on one rank's files; return whether their ends were reached."""
+        streams = self._streams.get(rank)
+        if streams is None:
+            streams = tuple(_Stream(self._reader, rank, which) for which in (OUT, ERR))
+            self._streams[rank] = streams
+            self._lines[rank] = deque(maxlen=_TAIL_LINES)
+        new = [line for stream in streams for line in stream.take()]
+        self._lines[rank].extend(new)
+        unfinished = b"".join(stream.rest() for stream in streams)
+        self.tails[rank] = Tail(tuple(self._lines[rank]), unfinished)
+        return sum(map(len, new)) < _BYTES_A_LOOK // 2
 
 
 class Comparison:
@@ -91,6 +97,7 @@ class Comparison:
         self._reader = reader
         self._grouping = Grouping()
         self._lines: dict[int, RankLines] = {}
+        self._sizes: dict[int, int] = {}
         self._taken = 0
         self.groups: tuple[Group, ...] = ()
         self.compared = 0.0
@@ -102,8 +109,13 @@ class Comparison:
             lines = self._lines.get(rank.rank)
             if lines is None:
                 lines = self._lines[rank.rank] = RankLines(self._reader.path(rank.rank, OUT))
+            if rank.out_bytes == self._sizes.get(rank.rank, 0):
+                continue
             new = lines.take(_BYTES_A_LOOK)
-            if new:
+            if not new:
+                # Its end, or an unfinished line.
+                self._sizes[rank.rank] = rank.out_bytes
+            else:
                 self._grouping.feed(rank.rank, new)
                 taken += sum(len(line) + 1 for line in new)
         self._taken += taken
@@ -130,10 +142,13 @@ class RanksWatcher(Watcher):
         self._reader = open_step(folder)
         self._tails = Tails(self._reader)
         self._view: StepView | None = None
-        self._view_at = 0.0
         self._told_at = 0.0
         self._news_at = 0.0
         self._has_news = True
+
+    def path(self, rank: int, stream: int) -> str:
+        """Return the path of a rank's file."""
+        return self._reader.path(rank, stream)
 
     def show_merged(self) -> None:
         """Also tell all lines by time, from now on."""
@@ -147,20 +162,18 @@ class RanksWatcher(Watcher):
 
     def look(self) -> float:
         """Read what came, and tell it when it is time to."""
-        now = time.monotonic()
-        if self._view is None or now - self._view_at >= _VIEW_SECONDS:
-            view = self._reader.view()
-            self._has_news |= view != self._view
-            self._view, self._view_at = view, now
-        if self._read(self._view):
+        now, cpu = time.monotonic(), time.thread_time()
+        view = self._reader.view()
+        if view != self._view:
+            self._view, self._has_news = view, True
+        if self._read(view):
             self._has_news, self._news_at = True, now
         if self._has_news and now - self._told_at >= _TELL_SECONDS:
-            self._tell_all(self._view)
+            self._tell_all(view)
             self._told_at, self._has_news = now, False
-        took = time.monotonic() - now
         is_quiet = now - self._news_at > _QUIET_SECONDS
-        # Never more than a third of a core, however many ranks there are.
-        return max(4 * _LOOK_SECONDS if is_quiet else _LOOK_SECONDS, 2 * took)
+        wait = 4 * _LOOK_SECONDS if is_quiet else _LOOK_SECONDS
+        return max(wait, (time.thread_time() - cpu) / _CPU_SHARE)
 
     def _read(self, view: StepView) -> bool:
         changed = self._tails.read(view)
@@ -168,6 +181,8 @@ class RanksWatcher(Watcher):
             if self._merged is None:
                 self._merged = MergedLines(self._folder, newest_blocks=_MERGED_BLOCKS)
             lines = self._merged.take(_BYTES_A_LOOK)
+            if not lines and view.has_ended:
+                lines = self._merged.rest()
             self._merged_lines.extend(lines)
             changed |= bool(lines)
         if self._wants_groups:
@@ -187,9 +202,3 @@ class RanksWatcher(Watcher):
                 0.0 if comparison is None else comparison.compared,
             )
         )
-
-    def finish(self) -> None:
-        """Close the step's files."""
-        if self._merged is not None:
-            self._merged.close()
-        self._reader.close()

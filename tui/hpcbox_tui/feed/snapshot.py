@@ -71,7 +71,11 @@ def _job(row: list[object]) -> Job:
     if len(row) != len(_TYPES):
         raise ValueError("another version's")
     for value, (_name, kind) in zip(row, _TYPES, strict=True):
-        right = isinstance(value, kind) if isinstance(kind, type) else value is None or isinstance(value, int)
+        right = (
+            isinstance(value, kind)
+            if isinstance(kind, type)
+            else value is None or isinstance(value, int)
+        )
         if not right:
             raise ValueError("another version's")
     return Job(*row)  # type: ignore[arg-type]

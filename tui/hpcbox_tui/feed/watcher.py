@@ -34,7 +34,7 @@ class Watcher:
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Close what is open; called once, in the thread."""
+        """Close what is open; called once, at the thread's end."""
 
     # What screens call.
 

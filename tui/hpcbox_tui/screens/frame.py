@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -17,6 +16,8 @@ from hpcbox_tui.widgets.lines import Painted
 from hpcbox_tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
+    from rich.style import Style
+
     from hpcbox_tui.app import HpcboxApp
 
 # How long a remark stays where the key hints are.
@@ -90,7 +91,7 @@ class Frame(Screen[None]):
     def own_bindings(self) -> list[Binding]:
         """Return the bindings of the body, this screen and all screens, each once."""
         found: dict[str, Binding] = {}
-        sources = [*(type(pane) for pane in self.panes() if pane.display), type(self)]
+        sources = [type(self), *(type(pane) for pane in self.panes() if pane.display)]
         for source in sources:
             for base in source.__mro__:
                 # No binding of Textual's own classes: they scroll what doesn't scroll here.
@@ -103,9 +104,11 @@ class Frame(Screen[None]):
     def show_hints(self) -> None:
         """Show the keys that are worth a hint."""
         parts: list[tuple[str, Style]] = []
-        for binding in self.own_bindings():
-            if binding.show:
-                parts += [(f" {key_name(binding.key)}", BOLD), (f" {binding.description} ", DIM)]
+        bindings = [binding for binding in self.own_bindings() if binding.show]
+        # How to get help is worth more than anything that may be cut off.
+        bindings.sort(key=lambda binding: binding.action != "help")
+        for binding in bindings:
+            parts += [(f" {key_name(binding.key)}", BOLD), (f" {binding.description}", DIM)]
         self.query_one("#hints", Line).show(parts)
 
     def say(self, text: str) -> None:
@@ -152,6 +155,16 @@ class Frame(Screen[None]):
 
     def entered(self, purpose: str, value: str | None) -> None:
         """A filter or search was entered, or left (None)."""
+
+    # Commands that mean something on most screens.
+
+    def show_rank(self, rank: int | None) -> None:  # noqa: ARG002 - for subclasses
+        """Show what a rank prints, or all ranks (`:rank`, `:ranks`)."""
+        self.say("which job's? — :job ID, or choose one in the queue")
+
+    def show_output(self) -> None:
+        """Show what the job prints (`:log`)."""
+        self.say("which job's? — :job ID, or choose one in the queue")
 
     # Keys of every screen.
 

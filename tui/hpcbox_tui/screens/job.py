@@ -1,21 +1,24 @@
 """One job: its nodes with the state of their containers, what it asked for and uses, its steps."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from hpcbox.views import StepFolder
-from hpcbox_tui.feed.job import JobWatcher
 from hpcbox_tui.job_rows import STEP, job_rows
 from hpcbox_tui.messages import CancelDone, JobChanged
 from hpcbox_tui.screens.frame import Frame
 from hpcbox_tui.screens.queue import describe_cancel
-from hpcbox_tui.styles import BAD, DIM, PLAIN, STATES
+from hpcbox_tui.styles import BAD, BOLD, DIM, PLAIN
 from hpcbox_tui.text import age, duration, harmless
 from hpcbox_tui.widgets.lines import TextLines
+
+if TYPE_CHECKING:
+    from rich.style import Style
+
+    from hpcbox_tui.feed.job import JobWatcher
 
 
 class JobScreen(Frame):
@@ -66,7 +69,7 @@ class JobScreen(Frame):
         elif then == "log":
             self.action_output("stdout")
         elif then.startswith("rank "):
-            self.open_rank(int(then.removeprefix("rank ")))
+            self.show_rank(int(then.removeprefix("rank ")))
 
     def on_cancel_done(self, message: CancelDone) -> None:
         """Say what came of a cancel."""
@@ -89,7 +92,7 @@ class JobScreen(Frame):
             job = last.detail.job
             gone = now - last.taken_at if job.state == "RUNNING" and not last.problem else 0
             left.append((f" {harmless(job.name)}", PLAIN))
-            left.append((f" · {harmless(job.state)}", STATES.get(job.state, PLAIN)))
+            left.append((f" · {harmless(job.state)}", BOLD))
             if job.elapsed_seconds or job.is_running:
                 limit = "" if job.limit_seconds is None else f" of {duration(job.limit_seconds)}"
                 left.append((f" · {duration(job.elapsed_seconds + gone)}{limit}", PLAIN))
@@ -132,15 +135,19 @@ class JobScreen(Frame):
 
     def action_ranks(self) -> None:
         """Show what ranks print."""
-        self.open_rank(None)
+        self.show_rank(None)
 
-    def open_rank(self, rank: int | None) -> None:
-        """Show the ranks, one of them chosen."""
+    def show_rank(self, rank: int | None) -> None:
+        """Show the ranks, one of them chosen (`:rank`)."""
         folder = self._folder()
         if folder is None:
             self.say("its ranks have left no output on disk")
         else:
             self.hpcbox.open_ranks(folder, rank)
+
+    def show_output(self) -> None:
+        """Show what the script prints (`:log`)."""
+        self.action_output("stdout")
 
     def action_output(self, which: str) -> None:
         """Show what the script prints."""

@@ -1,19 +1,22 @@
 """A log: its end while it grows, any other place of it, and what is searched for."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from hpcbox_tui.feed.log import LogWatcher
 from hpcbox_tui.messages import LogChanged
 from hpcbox_tui.screens.frame import Frame
 from hpcbox_tui.styles import BAD, GOOD, PLAIN, WAITING
 from hpcbox_tui.text import amount, harmless
 from hpcbox_tui.widgets.log_pane import LogPane
+
+if TYPE_CHECKING:
+    from rich.style import Style
+
+    from hpcbox_tui.feed.log import LogWatcher
 
 _SIDEWAYS_CELLS = 20
 

@@ -1,20 +1,22 @@
 """The queue: what waits, what runs, where, in which image."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from hpcbox.views import Queue, Wanted
-from hpcbox_tui.feed.queue import QueueWatcher
 from hpcbox_tui.messages import CancelDone, QueueChanged
 from hpcbox_tui.queue_rows import ORDERS, ArrayRow, count_states
 from hpcbox_tui.screens.frame import Frame
 from hpcbox_tui.styles import BAD, DIM, MARKED, PLAIN, WAITING
 from hpcbox_tui.text import age, harmless
 from hpcbox_tui.widgets.queue_table import QueueTable
+
+if TYPE_CHECKING:
+    from hpcbox_tui.feed.queue import QueueWatcher
 
 # What an eye takes for "now".
 _FRESH_SECONDS = 1.0
@@ -110,7 +112,9 @@ class QueueScreen(Frame):
         queue, table = self._queue, self.table
         left: list[tuple[str, Style]] = []
         if queue is not None:
-            whose = "everybody's jobs" if self._wanted.user is None else f"{self._wanted.user}'s jobs"
+            whose = (
+                "everybody's jobs" if self._wanted.user is None else f"{self._wanted.user}'s jobs"
+            )
             left.append((f" {harmless(queue.cluster)} · {harmless(whose)}", PLAIN))
             counts = count_states(queue.jobs)
             left.append((f" · {counts}" if counts else " · none", PLAIN))
@@ -177,6 +181,16 @@ class QueueScreen(Frame):
     def on_lines_chosen(self) -> None:
         """Open what was clicked on twice."""
         self.action_open()
+
+    def show_rank(self, rank: int | None) -> None:
+        """Show a rank of the job under the cursor (`:rank`)."""
+        job = self.table.chosen_job()
+        if job:
+            self.hpcbox.open_job(job, then="ranks" if rank is None else f"rank {rank}")
+
+    def show_output(self) -> None:
+        """Show what the script of the job under the cursor prints (`:log`)."""
+        self.action_output()
 
     def action_ranks(self) -> None:
         """Show what the ranks of a job print."""

@@ -1,15 +1,13 @@
 """The ranks of a step: a cell for each, and their output side by side, merged, or compared."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from hpcbox.views import StepFolder
+from hpcbox.views import ERR, OUT, StepFolder
 from hpcbox_tui.diff_rows import RANK, diff_rows
-from hpcbox_tui.feed.ranks import RanksWatcher
 from hpcbox_tui.job_rows import rank_counts
 from hpcbox_tui.messages import CancelDone, RanksChanged
 from hpcbox_tui.rank_looks import newest_output, odd_ranks, sign
@@ -21,6 +19,11 @@ from hpcbox_tui.widgets.lines import Lines, TextLines
 from hpcbox_tui.widgets.merged_view import MergedView
 from hpcbox_tui.widgets.rank_grid import RankGrid
 from hpcbox_tui.widgets.rank_strip import RankStrip
+
+if TYPE_CHECKING:
+    from rich.style import Style
+
+    from hpcbox_tui.feed.ranks import RanksWatcher
 
 
 class RanksScreen(Frame):
@@ -108,7 +111,9 @@ class RanksScreen(Frame):
         odd = odd_ranks(last.groups)
         newest = newest_output(view.ranks)
         signs = [sign(rank, now, newest, odd) for rank in view.ranks]
-        chosen = [rank.rank for rank in view.ranks].index(self.rank) if self.rank is not None else -1
+        chosen = (
+            [rank.rank for rank in view.ranks].index(self.rank) if self.rank is not None else -1
+        )
         self.query_one(RankStrip).show_signs(signs, chosen)
         if self._name == "grid":
             self.grid.show_ranks(view.ranks, last.tails, odd)
@@ -169,6 +174,15 @@ class RanksScreen(Frame):
         """Show which rank it is in the strip."""
         self._show()
 
+    def show_rank(self, rank: int | None) -> None:
+        """Put the grid's cursor on a rank (`:rank`)."""
+        if rank is not None:
+            self.choose_rank(rank)
+
+    def show_output(self) -> None:
+        """Show everything a rank has printed (`:log`)."""
+        self.action_open()
+
     # Keys.
 
     def action_view(self, name: str, *, toggle: bool = True) -> None:
@@ -193,22 +207,22 @@ class RanksScreen(Frame):
 
     def action_open(self) -> None:
         """Show everything a rank has printed."""
-        self._open("out")
+        self._open(OUT, "")
 
     def action_open_errors(self) -> None:
         """Show what a rank has printed on its error output."""
-        self._open("err")
+        self._open(ERR, " errors")
 
     def on_lines_chosen(self) -> None:
         """Open what was clicked on twice."""
         self.action_open()
 
-    def _open(self, stream: str) -> None:
+    def _open(self, stream: int, title: str) -> None:
         rank = self.rank
         if rank is not None and self._watcher is not None:
             step = f"{self._folder.job}.{self._folder.step}"
             path = self._watcher.path(rank, stream)
-            self.hpcbox.open_log(path, f"{step} rank {rank} {stream}")
+            self.hpcbox.open_log(path, f"{step} rank {rank}{title}")
 
     def action_filter(self) -> None:
         """Type what merged lines must have."""

@@ -36,7 +36,9 @@ class MergedView(Lines):
         self._gutter = len(str(max(0, rank_count - 1)))
         if not self.follows:
             # The rows must not move away under somebody who reads.
-            self.waiting = max(0, lines[-1].time_ns > self._all[-1].time_ns) if self._all and lines else 0
+            self.waiting = (
+                max(0, lines[-1].time_ns > self._all[-1].time_ns) if self._all and lines else 0
+            )
             return
         self._all = lines
         self._show()

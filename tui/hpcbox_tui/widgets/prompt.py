@@ -1,6 +1,6 @@
 """The line at the bottom where filters, searches and commands are typed."""
 
-import os
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -51,9 +51,6 @@ class Prompt(Widget, can_focus=True):
         purpose: str
         value: str
 
-        def __post_init__(self) -> None:
-            super().__init__()
-
         def can_replace(self, message: Message) -> bool:
             """Only the last of several counts."""
             return isinstance(message, Prompt.Changed)
@@ -64,9 +61,6 @@ class Prompt(Widget, can_focus=True):
 
         purpose: str
         value: str | None
-
-        def __post_init__(self) -> None:
-            super().__init__()
 
     def __init__(self) -> None:
         super().__init__(id="prompt")
@@ -180,7 +174,11 @@ class Prompt(Widget, can_focus=True):
         """Complete as far as all possible words agree."""
         found = self._completions()
         if found:
-            common = os.path.commonprefix(found)
+            # The first and the last word in order share what all share.
+            first, last = min(found), max(found)
+            pairs = zip(first, last, strict=False)
+            length = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+            common = first[:length]
             text = common + " " if len(found) == 1 and not common.endswith(" ") else common
             if len(text) >= len(self.value):
                 self._set(text, len(text))

@@ -1,9 +1,7 @@
 """The queue as a table: any number of rows, drawn as they come into view."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
@@ -13,6 +11,11 @@ from hpcbox_tui.queue_rows import ORDERS, ArrayRow, Row, arrange, jobs_of, row_i
 from hpcbox_tui.styles import MARKED, PLAIN, TITLE
 from hpcbox_tui.text import fit, fit_right
 from hpcbox_tui.widgets.lines import Lines, strip_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.style import Style
 
 
 class QueueTable(Lines):
@@ -29,7 +32,7 @@ class QueueTable(Lines):
         Binding("left", "unfold(False)", "fold", show=False),
         Binding("space", "mark", "mark"),
         Binding("ctrl+backslash", "clear_marks", "clear marks", show=False),
-        Binding("o", "next_order", "sort"),
+        Binding("o", "next_order", "sort", show=False),
         Binding("O", "reverse_order", "reverse", show=False),
     ]
 

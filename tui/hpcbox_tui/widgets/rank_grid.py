@@ -61,13 +61,13 @@ class RankGrid(Lines):
         super().__init__(id="grid")
         self._ranks: Sequence[RankView] = ()
         self._tails: dict[int, Tail] = {}
-        self._odd: frozenset[int] = frozenset()
+        self._differing: frozenset[int] = frozenset()
 
     def show_ranks(
         self, ranks: Sequence[RankView], tails: dict[int, Tail], odd: frozenset[int]
     ) -> None:
         """Show these ranks."""
-        self._ranks, self._tails, self._odd = ranks, tails, odd
+        self._ranks, self._tails, self._differing = ranks, tails, odd
         self.repaint()
 
     @property
@@ -116,7 +116,7 @@ class RankGrid(Lines):
 
     def _title(self, rank: RankView, width: int, *, is_chosen: bool) -> list[tuple[str, Style]]:
         state, style = outcome(rank)
-        if rank.rank in self._odd:
+        if rank.rank in self._differing:
             state = f"! {state}".rstrip()
         text = fit(f"{rank.rank} {rank.node}", max(0, width - len(state) - 1))
         if is_chosen:
