@@ -1,23 +1,33 @@
 """The application: screens on a stack, and what commands do on all of them."""
 
+import gc
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.command import Provider
 from textual.screen import Screen
 
 from hpcbox import views
 from hpcbox.views import SlurmClient, StepFolder
 from hpcbox_tui import commands
 from hpcbox_tui.feed.feed import Feed
-from hpcbox_tui.feed.job import FindSteps
 from hpcbox_tui.feed.snapshot import Snapshot
 from hpcbox_tui.queue_rows import ORDERS
 from hpcbox_tui.screens.frame import Frame
 from hpcbox_tui.screens.queue import QueueScreen
+
+if TYPE_CHECKING:
+    from hpcbox_tui.feed.job import FindSteps
+
+
+def _palette() -> "type[Provider]":
+    from hpcbox_tui.palette import HpcboxCommands  # noqa: PLC0415 - not for the first paint
+
+    return HpcboxCommands
 
 
 class HpcboxApp(App[int]):
@@ -27,7 +37,7 @@ class HpcboxApp(App[int]):
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = True
     ALLOW_SELECT = False
-    COMMANDS: ClassVar = set()
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "quit", show=False, priority=True),
         Binding("ctrl+c", "quit", "quit", show=False),
@@ -37,7 +47,7 @@ class HpcboxApp(App[int]):
         self,
         client: SlurmClient,
         *,
-        find_steps: FindSteps = views.find_steps,
+        find_steps: "FindSteps" = views.find_steps,
         user: str | None = None,
         everybody: bool = False,
         clock: Callable[[], float] = time.time,
@@ -61,6 +71,11 @@ class HpcboxApp(App[int]):
         self.feed = Feed(client, find_steps, clock, snapshot)
         self._user = user
         self._everybody = everybody
+
+    def on_ready(self) -> None:
+        """Collect garbage from now on: what start-up has made stays (run.py has put it off)."""
+        gc.freeze()
+        gc.enable()
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the queue."""

@@ -1,5 +1,6 @@
 """Starts the screens, on a real cluster or on the recorded one."""
 
+import gc
 import getpass
 import os
 import sys
@@ -36,6 +37,9 @@ def run(*, everybody: bool = False, demo: bool = False) -> int:
     check_terminal()
     # Read by Textual when it is loaded: nothing moves here, and over ssh every frame costs.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    # A tenth of start-up would go into looking for garbage among modules; the application enables
+    # it again after its first paint.
+    gc.disable()
     if demo:
         return _run_demo()
     from hpcbox import views  # noqa: PLC0415 - after the terminal's check

@@ -2,16 +2,19 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from hpcbox.errors import HpcboxError
 from hpcbox.views import SlurmClient, Wanted
-from hpcbox_tui.feed.job import FindSteps, JobWatcher
-from hpcbox_tui.feed.log import LogWatcher
 from hpcbox_tui.feed.queue import QueueWatcher
-from hpcbox_tui.feed.ranks import RanksWatcher
 from hpcbox_tui.feed.snapshot import Snapshot
 from hpcbox_tui.feed.watcher import Post
 from hpcbox_tui.messages import CancelDone
+
+if TYPE_CHECKING:
+    from hpcbox_tui.feed.job import FindSteps, JobWatcher
+    from hpcbox_tui.feed.log import LogWatcher
+    from hpcbox_tui.feed.ranks import RanksWatcher
 
 
 class Feed:
@@ -20,7 +23,7 @@ class Feed:
     def __init__(
         self,
         client: SlurmClient,
-        find_steps: FindSteps,
+        find_steps: "FindSteps",
         clock: Callable[[], float],
         snapshot: Snapshot | None = None,
     ) -> None:
@@ -35,20 +38,26 @@ class Feed:
         watcher.start()
         return watcher
 
-    def watch_job(self, post: Post, job: str) -> JobWatcher:
+    def watch_job(self, post: Post, job: str) -> "JobWatcher":
         """Start telling about one job."""
+        from hpcbox_tui.feed.job import JobWatcher  # noqa: PLC0415 - not for the first paint
+
         watcher = JobWatcher(self._client, self._find_steps, post, job, self.clock)
         watcher.start()
         return watcher
 
-    def watch_ranks(self, post: Post, folder: str) -> RanksWatcher:
+    def watch_ranks(self, post: Post, folder: str) -> "RanksWatcher":
         """Start telling what the ranks of a step print."""
+        from hpcbox_tui.feed.ranks import RanksWatcher  # noqa: PLC0415 - not for the first paint
+
         watcher = RanksWatcher(post, folder)
         watcher.start()
         return watcher
 
-    def watch_log(self, post: Post, path: str) -> LogWatcher:
+    def watch_log(self, post: Post, path: str) -> "LogWatcher":
         """Start telling what is in a file."""
+        from hpcbox_tui.feed.log import LogWatcher  # noqa: PLC0415 - not for the first paint
+
         watcher = LogWatcher(post, path)
         watcher.start()
         return watcher

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -88,23 +89,26 @@ class Frame(Screen[None]):
         """Return the widgets of the body that can have the keys."""
         return [pane for pane in self.query(Painted) if pane.can_focus]
 
-    def own_bindings(self) -> list[Binding]:
-        """Return the bindings of the body, this screen and all screens, each once."""
-        found: dict[str, Binding] = {}
-        sources = [type(self), *(type(pane) for pane in self.panes() if pane.display)]
-        for source in sources:
-            for base in source.__mro__:
+    def own_keys(self) -> list[tuple[Binding, DOMNode]]:
+        """Return the bindings of this screen and the pane that is shown, each key once.
+
+        With each goes the node that its action belongs to.
+        """
+        found: dict[str, tuple[Binding, DOMNode]] = {}
+        owners: list[DOMNode] = [self, *(pane for pane in self.panes() if pane.display)]
+        for owner in owners:
+            for base in type(owner).__mro__:
                 # No binding of Textual's own classes: they scroll what doesn't scroll here.
                 if not base.__module__.startswith("hpcbox_tui"):
                     continue
                 for binding in base.__dict__.get("BINDINGS", ()):
-                    found.setdefault(binding.key, binding)
+                    found.setdefault(binding.key, (binding, owner))
         return list(found.values())
 
     def show_hints(self) -> None:
         """Show the keys that are worth a hint."""
         parts: list[tuple[str, Style]] = []
-        bindings = [binding for binding in self.own_bindings() if binding.show]
+        bindings = [binding for binding, _owner in self.own_keys() if binding.show]
         # How to get help is worth more than anything that may be cut off.
         bindings.sort(key=lambda binding: binding.action != "help")
         for binding in bindings:

@@ -41,7 +41,7 @@ class HelpScreen(Frame):
         rows = [TextRow(((" KEYS", TITLE),))]
         rows += [
             self._row(key_name(binding.key), binding.description)
-            for binding in self._below.own_bindings()
+            for binding, _owner in self._below.own_keys()
         ]
         rows += [_EMPTY, TextRow(((" COMMANDS", TITLE),))]
         rows += [self._row(f":{name}", text) for name, text in COMMANDS.items()]
