@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.command import Provider
 from textual.screen import Screen
 
 from hpcbox import views
@@ -24,23 +23,17 @@ if TYPE_CHECKING:
     from hpcbox_tui.feed.job import FindSteps
 
 
-def _palette() -> "type[Provider]":
-    from hpcbox_tui.palette import HpcboxCommands  # noqa: PLC0415 - not for the first paint
-
-    return HpcboxCommands
-
-
 class HpcboxApp(App[int]):
     """Shows what a SlurmClient and step folders say."""
 
     TITLE = "hpcbox"
     CSS_PATH = "app.tcss"
-    ENABLE_COMMAND_PALETTE = True
+    ENABLE_COMMAND_PALETTE = False
     ALLOW_SELECT = False
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "quit", show=False, priority=True),
         Binding("ctrl+c", "quit", "quit", show=False),
+        Binding("ctrl+p", "palette", "palette", show=False),
     ]
 
     def __init__(
@@ -116,6 +109,20 @@ class HpcboxApp(App[int]):
                 frame.say("nothing was cancelled")
 
         self.push_screen(CancelScreen(keys, self.feed.cancel_command(keys)), answered)
+
+    async def action_palette(self) -> None:
+        """Offer what can be done on this screen."""
+        from hpcbox_tui.screens.palette import Action, PaletteScreen  # noqa: PLC0415 - as above
+
+        if not isinstance(self.screen, Frame):
+            return
+
+        async def chosen(action: Action | None) -> None:
+            outcome = None if action is None else action()
+            if outcome is not None:
+                await outcome
+
+        self.push_screen(PaletteScreen(self.screen), chosen)
 
     def copy(self, text: str) -> None:
         """Put a text into the terminal's clipboard (OSC 52)."""

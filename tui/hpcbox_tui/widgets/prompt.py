@@ -120,9 +120,9 @@ class Prompt(Widget, can_focus=True):
         return strip_of(parts, width)
 
     def on_key(self, event: events.Key) -> None:
-        """Take a character; no key reaches the screen while the prompt is open."""
-        event.stop()
+        """Take a character, before it reaches the screen as one of its keys."""
         if event.is_printable and event.character:
+            event.stop()
             event.prevent_default()
             text = self.value[: self._at] + event.character + self.value[self._at :]
             self._set(text, self._at + len(event.character))
