@@ -12,12 +12,9 @@ from types import FrameType
 from hpcbox.errors import ImageNotFound, shorten
 from hpcbox.image.progress import PhaseLines, Progress, Report
 from hpcbox.image.reference import Reference, parse_fetchable
-from hpcbox.image.registry import RegistrySource
-from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store import records
 from hpcbox.store.images import ImageRecord
-from hpcbox.store.pull import Limits, pull
 
 # When `ensured` asks the registry.
 ALWAYS, MISSING, NEVER = "always", "missing", "never"
@@ -52,6 +49,11 @@ def pulled(reference: Reference, settings: Settings, report: Report) -> ImageRec
     Raises:
         HpcboxError: the image can't be had, or the store can't take it.
     """
+    # For an image that is there none of this is loaded: it takes longer than the container.
+    from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
+    from hpcbox.rootfs.unpack import DirectorySink  # noqa: PLC0415
+    from hpcbox.store.pull import Limits, pull  # noqa: PLC0415
+
     limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
     with _signals_as_exceptions():
         source = RegistrySource(reference, settings)

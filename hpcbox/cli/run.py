@@ -30,6 +30,7 @@ FAILURE_CODE = COULD_NOT_START
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of this verb."""
+    parser.usage = "%(prog)s --image REF [OPTION …] [-- CMD [ARGUMENT …]]"
     for flag in FLAGS:
         names = [f"--{flag.name}"]
         if flag.name == "container-image":

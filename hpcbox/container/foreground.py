@@ -71,15 +71,18 @@ def _wait(container: UserContainer, signals: int, *, in_terminal: bool) -> Exite
     poll = select.poll()
     poll.register(container.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
+    started = False
     while True:
         ready = {descriptor for descriptor, _events in poll.poll()}
         if signals in ready:
             number, code = kernel.read_signal(signals)
-            # What a terminal's key sent has reached the command too.
-            if number in _FORWARDED and not (in_terminal and code == kernel.SI_KERNEL):
+            # What a terminal's key sends has reached a running command too.
+            by_terminal = in_terminal and code == kernel.SI_KERNEL
+            if number in _FORWARDED and not (by_terminal and started):
                 container.signal(_KEY, number)
         if container.fileno() in ready:
             event = container.receive()
+            started = True
             if event is None:
                 raise NodeSetupFailed("the container was ended from outside")
             if isinstance(event, Exited | NotStarted):
