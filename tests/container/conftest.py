@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.container import asking
 from tests.services.registry import Registry
+from tests.services.slurm import Cluster
 from tests.services.small_images import file, folder, push_image, symlink, tar
 from tests.store.pulling import pull_here
 
@@ -74,3 +76,18 @@ def musl(
     )  # fmt: skip
     push_image(image_registry, "musl:1", layer, Cmd=["/hello"])
     return pull_here(f"{image_registry.address}/musl:1", image_store).digest
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A node with the plugin, on which alice's own store has the image too."""
+    with Cluster(nodes=1, name=f"rules{os.getpid()}") as running:
+        running.run(["hpcbox", "pull", asking.IMAGE], node="n1", check=True)
+        running.run(["srun", f"--container={asking.IMAGE}", "true"], check=True)
+        yield running
+
+
+@pytest.fixture(params=["user", "site"])
+def way(cluster: Cluster, request: pytest.FixtureRequest) -> asking.Way:
+    """A way into a container: `hpcbox run`, or srun with the plugin."""
+    return asking.Way(cluster, site=request.param == "site")
