@@ -254,7 +254,10 @@ def _pairs(amounts: str) -> tuple[tuple[str, str], ...]:
 
 def _complaint(ended: processes.Ended) -> str:
     lines = ended.errors.decode(errors="replace").strip().splitlines()
-    return shorten(lines[0]) if lines else f"it ended with status {ended.code}"
+    if not lines:
+        return f"it ended with status {ended.code}"
+    # What is fatal comes after complaints about details.
+    return shorten(next((line for line in lines if "fatal:" in line), lines[0]))
 
 
 def _failed(command: str, ended: processes.Ended) -> SlurmUnavailable:
