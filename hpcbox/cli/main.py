@@ -22,6 +22,8 @@ VERBS = {
     "inspect": "show an image's manifest and config",
     "rm": "remove an image from the store",
     "resolve": "print the digest a reference stands for now",
+    "ps": "list jobs, or show one job's steps and ranks",
+    "logs": "show what a job's ranks have printed",
     "settings": "show the settings and where they come from",
     "tui": "queues, allocations and ranks on a screen",
 }
