@@ -3,13 +3,11 @@
 Nothing here is slow to import; calls that ask Slurm or read a disk say so and belong in a thread.
 """
 
-import os
-
 from hpcbox.cluster.client import Cancelled, SlurmClient, Wanted
 from hpcbox.cluster.commands import CommandClient
 from hpcbox.cluster.model import ENDED, Job, JobDetail, Queue, Step
 from hpcbox.cluster.node_list import compress, expand
-from hpcbox.ranks import folders, layout
+from hpcbox.ranks import lookup
 from hpcbox.ranks.files import RankLines, search
 from hpcbox.ranks.folders import StepFolder
 from hpcbox.ranks.grouping import Group, Grouping
@@ -54,15 +52,9 @@ def slurm() -> SlurmClient:
     return CommandClient()
 
 
-def find_steps(detail: JobDetail, *, cluster: str = "") -> tuple[StepFolder, ...]:
+def find_steps(detail: JobDetail) -> tuple[StepFolder, ...]:
     """Return a job's steps that have left output, the newest last; looks at disks only."""
-    places = (detail.work_dir, os.getcwd(), layout.fallback_folder(os.geteuid()))
-    return folders.find(
-        str(detail.number),
-        home=os.path.expanduser("~"),
-        cluster=cluster,
-        places=[place for place in places if place],
-    )
+    return lookup.steps_of(detail)
 
 
 def open_step(folder: str) -> StepReader:

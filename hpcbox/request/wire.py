@@ -10,11 +10,11 @@ from hpcbox.json_scan import loads
 
 VERSION = 1
 
-_TEXT_FIELDS = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir", "script")
+_TEXT_FIELDS = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir", "script", "run")
 
 
 class ContainerRequest:
-    """A request for a container.
+    """A request for a container; texts that are absent are empty.
 
     Attributes:
         image: the reference as typed.
@@ -25,19 +25,23 @@ class ContainerRequest:
         cwd: the step's working directory on the node, "" if unknown.
         submit_dir: where the job was submitted; a cwd that differs was chosen on purpose.
         script: path of the batch script on the node if it is to run inside, else "".
+        run: what tells this run of the step from others with its ids; the same on all nodes.
     """
 
-    __slots__ = ("cwd", "digest", "env", "image", "mounts", "script", "submit_dir", "workdir")
+    __slots__ = (
+        *("cwd", "digest", "env", "image", "mounts", "run", "script", "submit_dir", "workdir"),
+    )
 
     def __init__(self, fields: dict[str, str]) -> None:
         self.image = fields["image"]
-        self.digest = fields["digest"]
-        self.mounts = fields["mounts"]
-        self.workdir = fields["workdir"]
-        self.env = tuple(name for name in fields["env"].split(",") if name)
-        self.cwd = fields["cwd"]
-        self.submit_dir = fields["submit_dir"]
-        self.script = fields["script"]
+        self.digest = fields.get("digest", "")
+        self.mounts = fields.get("mounts", "")
+        self.workdir = fields.get("workdir", "")
+        self.env = tuple(name for name in fields.get("env", "").split(",") if name)
+        self.cwd = fields.get("cwd", "")
+        self.submit_dir = fields.get("submit_dir", "")
+        self.script = fields.get("script", "")
+        self.run = fields.get("run", "")
 
 
 def read(data: bytes) -> ContainerRequest:
