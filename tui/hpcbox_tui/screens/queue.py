@@ -11,7 +11,7 @@ from hpcbox.views import Queue, Wanted
 from hpcbox_tui.messages import CancelDone, QueueChanged
 from hpcbox_tui.queue_rows import ORDERS, ArrayRow, count_states
 from hpcbox_tui.screens.frame import Frame
-from hpcbox_tui.styles import BAD, DIM, MARKED, PLAIN, WAITING
+from hpcbox_tui.styles import DIM, MARKED, PLAIN, WAITING
 from hpcbox_tui.text import age, harmless
 from hpcbox_tui.widgets.queue_table import QueueTable
 
@@ -123,12 +123,11 @@ class QueueScreen(Frame):
         if table.marked_count():
             left.append((f" · {table.marked_count()} marked", MARKED))
         self.show_heading(left, self._freshness())
+        self.show_problem(self._problem)
 
     def _freshness(self) -> list[tuple[str, Style]]:
         right: list[tuple[str, Style]] = []
-        if self._problem:
-            right.append((harmless(self._problem), BAD))
-        elif self._asking:
+        if self._asking and not self._problem:
             right.append(("asking Slurm …", DIM))
         if self._watcher is not None and self._watcher.is_paused:
             right.append((" paused", WAITING))
