@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -15,6 +16,7 @@ from hpcbox.errors import shorten
 from hpcbox.image.progress import PhaseLines, Progress, Report
 from hpcbox.image.reference import parse_fetchable
 from hpcbox.image.registry import RegistrySource
+from hpcbox.rootfs import known_mpi
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store import records
@@ -48,6 +50,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     with _reporter(json_lines=arguments.json, quiet=arguments.quiet) as report:
         record = pull(source, settings.store, DirectorySink(), limits, report)
     print(json.dumps(records.as_json(record)) if arguments.json else record.digest)
+    # For `hpcbox srun` on nodes that share the user's home but not this store.
+    known_mpi.remember_record(settings.store, record, os.environ)
     return 0
 
 

@@ -6,25 +6,15 @@ said here has to be true: whatever isn't known for sure gives no answer.
 Loaded on nodes: standard library only.
 """
 
+from hpcbox.rootfs.mpi_library import MPICH, OPEN_MPI, PMIX, library_family, library_parts
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-MPICH = "MPICH"
-OPEN_MPI = "Open MPI"
-
-PMI1, PMI2, PMIX = "pmi1", "pmi2", "pmix"
-
 ALONE_ON_PURPOSE = "HPCBOX_SINGLETONS"
 """A user sets this variable where the ranks of an MPI program are meant to be alone."""
 
-# Library → family, by the number in its soname. Fortran's come alone when the linker drops what is
-# only needed indirectly. libmpi.so.12 is the ABI of MPICH, Intel, Cray and MVAPICH; Open MPI 1.10
-# had that number once, and speaks PMI-2 too. libmpi_abi.so belongs to no family.
-_MPICH_NUMBERS = ("12",)
-_OPEN_MPI_NUMBERS = ("20", "40")
-_MPICH_ONLY = ("libmpich", "libmpichfort", "libmpichf90", "libmpichcxx", "libmpifort", "libmpicxx")
-_OPEN_MPI_ONLY = ("libmpi_mpifh", "libmpi_usempif08", "libmpi_usempi_ignore_tkr", "libmpi_cxx")
 # Slurm's own clients of PMI-1 and -2, and its way to give one to Intel MPI: PMI-1 works without
 # any plugin in the step.
 _SLURM_CLIENTS = ("libpmi", "libpmi2")
@@ -46,20 +36,6 @@ _FLAGS = {
     ("ssh", MPICH): "use --mpi=hydra or leave --mpi out",
     ("ssh", OPEN_MPI): "use --launcher=srun --mpi=pmix",
 }
-
-
-def library_family(name: str) -> str | None:
-    """Return the MPI family of a library, by its soname or file name; None for any other file."""
-    stem, number = _parts(name)
-    if stem in _MPICH_ONLY:
-        return MPICH
-    if stem in _OPEN_MPI_ONLY:
-        return OPEN_MPI
-    if stem == "libmpi" and number in _OPEN_MPI_NUMBERS:
-        return OPEN_MPI
-    # libmpi_cray.so.12, libmpi_gnu_91.so.12: Cray names the compiler.
-    is_mpi = stem == "libmpi" or stem.startswith("libmpi_")
-    return MPICH if is_mpi and number in _MPICH_NUMBERS else None
 
 
 def program_family(sonames: "Iterable[str]") -> str | None:
@@ -119,16 +95,10 @@ def refusal(
     )
 
 
-def _parts(name: str) -> tuple[str, str]:
-    """Return ("libmpi", "40") of "libmpi.so.40.30.4"."""
-    stem, _, version = name.partition(".so")
-    return stem, version.removeprefix(".").partition(".")[0]
-
-
 def _asks_slurm_itself(names: tuple[str, ...], variables: "Collection[str]") -> bool:
     if _SLURM_CLIENT_VARIABLE in variables:
         return True
-    return any(_parts(name)[0] in _SLURM_CLIENTS for name in names)
+    return any(library_parts(name)[0] in _SLURM_CLIENTS for name in names)
 
 
 def _offers(variables: "Collection[str]", family: str) -> tuple[bool, bool]:

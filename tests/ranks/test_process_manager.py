@@ -7,16 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpcbox.ranks import process_manager
-from hpcbox.ranks.process_manager import (
-    MPICH,
-    OPEN_MPI,
-    PMI1,
-    PMI2,
-    PMIX,
-    library_family,
-    mapped_libraries,
-    refusal,
-)
+from hpcbox.ranks.process_manager import mapped_libraries, refusal
+from hpcbox.rootfs.mpi_library import MPICH, OPEN_MPI, PMI1, PMI2, PMIX, library_family
 
 MPICH_PROGRAM = ("libmpich.so.12", "libc.so.6")
 OPEN_MPI_PROGRAM = ("libmpi.so.40", "libc.so.6")
