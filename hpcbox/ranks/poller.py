@@ -24,11 +24,13 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._callbacks: dict[int, Callable[[int], object]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
 
-    def watch(self, descriptor: int, callback: "Callable[[int], None]", events: int = READ) -> None:
+    def watch(
+        self, descriptor: int, callback: "Callable[[int], object]", events: int = READ
+    ) -> None:
         """Call `callback(events)` whenever the descriptor is ready (level-triggered).
 
         Raises:
