@@ -22,6 +22,7 @@ _TEXTS = (
     "mpi",
     "master",
     "store",
+    "run",
 )
 _NUMBERS = (
     "node_index",
@@ -51,6 +52,7 @@ class Order:
         mpi: plan.MPI_KINDS.
         master: address of the first node.
         store: folder of the user's store.
+        run: what tells this run from another of the same step (layout.py).
         node_index: this node's number in the launch, from 0.
         first_rank, count: the ranks of this node.
         tasks: ranks of the whole launch.
@@ -84,6 +86,7 @@ class Order:
         self.mpi = texts["mpi"]
         self.master = texts["master"]
         self.store = texts["store"]
+        self.run = texts["run"]
         self.node_index = numbers["node_index"]
         self.first_rank = numbers["first_rank"]
         self.count = numbers["count"]
