@@ -90,7 +90,7 @@ class Keeper:
     def _look(self) -> None:
         """End an agent that has said nothing for SILENCE_SECONDS."""
         self._looks += 1
-        if self._looks * HEARTBEAT_SECONDS > SILENCE_SECONDS:
+        if self._looks * HEARTBEAT_SECONDS >= SILENCE_SECONDS:
             # Only while it is the parent the number is certainly its own.
             if os.getppid() == self._agent:
                 os.kill(self._agent, signals.SIGKILL)
