@@ -25,6 +25,8 @@ MAX_PAYLOAD = 4 * 2**20
 # A block of a rank's output.
 MAX_BLOCK = 64 * 1024
 MAX_LIST = 100_000
+# Bytes under way: of output on one node before its first CREDIT is used up, of a rank's stdin.
+WINDOW = 2**20
 
 HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
@@ -34,7 +36,7 @@ HELLO = 1
 PING = 2
 # launcher ─► agent
 ORDER = 10  # order.py has its fields
-START = 11  # start the ranks, or mpiexec where hydra does it: its words
+START = 11  # way of launching, address of the first node; then on it the words of mpiexec
 PROXY = 12  # start one of hydra's proxies: its words
 SIGNAL = 13  # to all ranks: number
 END = 14  # TERM, then KILL after so many milliseconds
@@ -53,6 +55,9 @@ LAUNCHER_EXITED = 37  # key, code
 FAILED = 38  # why this node can't go on
 PROBLEM = 39  # a line for the user
 GONE = 40  # after FINISH: nothing of the step is left on the node
+LOST = 43  # rank: it has ended, and nobody told how
+REFUSED = 42  # a rank, mpiexec or a proxy could not be started: key, code, why
+ROOM = 41  # so many more bytes of STDIN may come; WINDOW at first
 
 # i: u32, q: u64, t: text, b: bytes (the rest), l: list of texts.
 LAYOUTS = {
@@ -77,6 +82,9 @@ LAYOUTS = {
     FAILED: "t",
     PROBLEM: "t",
     GONE: "",
+    REFUSED: "iit",
+    ROOM: "i",
+    LOST: "i",
 }
 
 _HEADER = struct.Struct("<IB")

@@ -8,42 +8,12 @@ import os
 import struct
 
 from hpcbox import packets
+from hpcbox.container.init_messages import Event, Exited, NotStarted, Started
 from hpcbox.ranks import keeper
 
+__all__ = ["Event", "Exited", "HostProcesses", "NotStarted", "Started"]
+
 _REPORT = struct.Struct("=II")
-
-Strings = dict[str, str]
-
-
-class Started:
-    """A process runs."""
-
-    __slots__ = ("key", "pid")
-
-    def __init__(self, key: int, pid: int) -> None:
-        self.key = key
-        self.pid = pid
-
-
-class Exited:
-    """A process has ended; `code` is its exit code or 128 + the signal."""
-
-    __slots__ = ("code", "key")
-
-    def __init__(self, key: int, code: int) -> None:
-        self.key = key
-        self.code = code
-
-
-class NotStarted:
-    """A process could not be started: `code` is 125, 126 or 127, `text` says why."""
-
-    __slots__ = ("code", "key", "text")
-
-    def __init__(self, key: int, code: int, text: str) -> None:
-        self.key = key
-        self.code = code
-        self.text = text
 
 
 class HostProcesses:
@@ -60,7 +30,7 @@ class HostProcesses:
         self,
         key: int,
         argv: list[str],
-        environment: Strings,
+        environment: dict[str, str],
         cwd: str,
         stdio: tuple[int, int, int],
     ) -> None:
@@ -72,7 +42,7 @@ class HostProcesses:
         finally:
             os.close(strings)
 
-    def receive(self) -> Started | Exited | NotStarted | None:
+    def receive(self) -> Event | None:
         """Return what happened next; waits for it. None: the keeper has gone."""
         packet = packets.receive(self._socket)
         if packet is None:

@@ -14,13 +14,13 @@ _TEXTS = (
     "node",
     "transport",
     "cwd",
+    "submit_dir",
     "image",
     "digest",
     "mounts",
     "workdir",
     "env",
     "mpi",
-    "master",
     "store",
     "run",
 )
@@ -46,11 +46,12 @@ class Order:
         node: this node's name in the launch.
         transport: plan.TRANSPORTS.
         cwd: working directory.
+        submit_dir: a cwd that differs from it was chosen on purpose.
         image: reference, "" for ranks on the host.
         digest: of the image, "" if the launcher couldn't learn it.
         mounts, workdir, env: as request/wire.py has them.
-        mpi: plan.MPI_KINDS.
-        master: address of the first node.
+        mpi: plan.MPI_KINDS; after START the way that was chosen.
+        master: address of the first node, known at START.
         store: folder of the user's store.
         run: what tells this run from another of the same step (layout.py).
         node_index: this node's number in the launch, from 0.
@@ -66,7 +67,7 @@ class Order:
         site_mounts: settings.mounts.
     """
 
-    __slots__ = (*_TEXTS, *_NUMBERS, *_LISTS)
+    __slots__ = (*_TEXTS, *_NUMBERS, *_LISTS, "master")
 
     def __init__(
         self, texts: dict[str, str], numbers: dict[str, int], lists: dict[str, list[str]]
@@ -78,13 +79,14 @@ class Order:
         self.node = texts["node"]
         self.transport = texts["transport"]
         self.cwd = texts["cwd"]
+        self.submit_dir = texts["submit_dir"]
         self.image = texts["image"]
         self.digest = texts["digest"]
         self.mounts = texts["mounts"]
         self.workdir = texts["workdir"]
         self.env = texts["env"]
         self.mpi = texts["mpi"]
-        self.master = texts["master"]
+        self.master = ""
         self.store = texts["store"]
         self.run = texts["run"]
         self.node_index = numbers["node_index"]

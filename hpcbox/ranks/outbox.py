@@ -19,15 +19,24 @@ class Outbox:
         descriptor: made non-blocking here.
         poller: the event loop.
         gone: called once when the reader has gone; what is sent then is dropped.
+        took: called with the number of bytes that the reader's side has taken.
     """
 
-    def __init__(self, descriptor: int, poller: Poller, gone: "Callable[[], None]") -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        poller: Poller,
+        gone: "Callable[[], None]",
+        took: "Callable[[int], None] | None" = None,
+    ) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._poller = poller
         self._gone = gone
+        self._took = took
         self._pending = bytearray()
         self._open = True
+        self._ending = False
 
     @property
     def pending_bytes(self) -> int:
@@ -45,6 +54,12 @@ class Outbox:
             if self._pending:
                 self._poller.watch(self._descriptor, lambda _events: self._go_on(), WRITE)
 
+    def end(self) -> None:
+        """Close the descriptor when everything is written."""
+        self._ending = True
+        if self._open and not self._pending:
+            self.close()
+
     def close(self) -> None:
         """Drop what is pending and close the descriptor."""
         if self._open:
@@ -56,16 +71,18 @@ class Outbox:
         self._write()
         if not self._pending:
             self._poller.forget(self._descriptor)
+            if self._ending:
+                self.close()
 
     def _write(self) -> None:
         try:
             while self._pending:
                 written = os.write(self._descriptor, self._pending)
                 del self._pending[:written]
+                if self._took is not None:
+                    self._took(written)
         except BlockingIOError:
             return
         except OSError:
-            self._open = False
-            self._pending.clear()
-            self._poller.forget(self._descriptor)
+            self.close()
             self._gone()
