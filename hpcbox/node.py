@@ -1,6 +1,7 @@
 """The node program: makes the container of one step on one node and hands its namespace over.
 
     plugin (local task 0) ─► node program (root)
+                               ├─ spool           (job's user): the ranks' output; stays
                                ├─ service child   (service user): image's record, layer folders
                                ├─ fetcher, writer (user, service user): only if the image is missing
                                └─ user child      (job's user): mount sources, targets, files
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from hpcbox.principals import Role
 
 COULD_NOT_START = 125
-_REQUEST, _PLUGIN = 3, 4
+_REQUEST, _PLUGIN, _STEP = 3, 4, 5
 _MAX_REQUEST = 2**20
+_MAX_TEXT = 4000
+_OWN_GROUP = 0  # waitpid(2)
 
 
 class Order:
@@ -40,10 +43,17 @@ class Order:
         uid, gid, groups: the job's user.
         job, step: ids as Slurm prints them.
         owner: pid of slurmstepd, whose life is the step's.
+        node: Slurm's name of this node.
+        tasks: of this step, on this node.
+        umask: the job's.
+        output: the user's `spool` or `pass`, "" for what the site prefers.
         settings: path of the site's compiled settings.
     """
 
-    __slots__ = ("gid", "groups", "job", "owner", "settings", "step", "uid")
+    __slots__ = (
+        *("gid", "groups", "job", "node", "output", "owner", "settings", "step", "tasks", "uid"),
+        "umask",
+    )
 
     def __init__(self, words: list[str]) -> None:
         values = dict(zip(words[::2], words[1::2], strict=True))
@@ -53,13 +63,17 @@ class Order:
         self.job = values["--job"]
         self.step = values["--step"]
         self.owner = int(values["--owner"])
+        self.node = values["--node"]
+        self.tasks = int(values["--tasks"])
+        self.umask = int(values["--umask"])
+        self.output = values["--output"]
         self.settings = values["--settings"]
 
 
 class Site:
     """The settings that the node program needs, from the compiled file."""
 
-    __slots__ = ("access_seconds", "gid", "mounts", "store", "uid", "upper_bytes")
+    __slots__ = ("access_seconds", "gid", "mounts", "output", "store", "uid", "upper_bytes")
 
     def __init__(self, path: str) -> None:
         try:
@@ -71,6 +85,7 @@ class Site:
             self.mounts = tuple(str(path) for path in table["mounts"])
             self.access_seconds = int(table["access_seconds"])
             self.upper_bytes = int(table["upper_bytes"])
+            self.output = str(table["output"])
             service_user = str(table["service_user"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NodeSetupFailed(
@@ -80,50 +95,111 @@ class Site:
         self.uid, self.gid = principals.service_account(service_user)
 
 
+class Audience:
+    """Who hears how the container is getting on.
+
+    Attributes:
+        plugin: writes to the task's stderr what it hears, and waits for the end.
+        spool: keeps it as events of the node; None while, or because, there is no spool.
+    """
+
+    __slots__ = ("plugin", "spool")
+
+    def __init__(self, plugin: packets.Socket) -> None:
+        self.plugin = plugin
+        self.spool: packets.Socket | None = None
+
+    def event(self, *words: bytes) -> None:
+        """Have an event of the node kept: names and values in turn."""
+        if self.spool is not None:
+            try:
+                packets.send(self.spool, b"N", b"\0".join(words))
+            except OSError:
+                self.spool = None
+
+    def progress(self, text: bytes) -> None:
+        """Show a line."""
+        packets.send(self.plugin, b"P", _spoken(text))
+
+    def fail(self, text: bytes) -> None:
+        """End the step with a line."""
+        self.event(b"state", b"failed", b"text", text[:_MAX_TEXT])
+        try:
+            packets.send(self.plugin, b"E", bytes((COULD_NOT_START,)) + _spoken(text))
+        except OSError:
+            # The task has gone (scancel): there is nobody to tell.
+            os.kill(os.getpid(), kernel.SIGKILL)
+
+
 def main(words: list[str]) -> None:
     """Make the container, tell the plugin, and end this process."""
-    plugin = packets.adopt(_PLUGIN)
+    audience = Audience(packets.adopt(_PLUGIN))
     try:
-        _make_container(Order(words), plugin)
+        _make_container(Order(words), audience)
     except Refused as refused:
-        _fail(plugin, refused.text)
+        audience.fail(refused.text)
     except HpcboxError as error:
-        _fail(plugin, str(error).encode())
+        audience.fail(str(error).encode())
     except Exception as error:  # noqa: BLE001 - fail closed, and in one line: this is a defect
         text = f"a defect in the node program: {type(error).__name__}: {error}"
-        _fail(plugin, one_line(text).encode())
+        audience.fail(one_line(text).encode())
     os._exit(COULD_NOT_START)
 
 
-def _make_container(order: Order, plugin: packets.Socket) -> None:
+def _make_container(order: Order, audience: Audience) -> None:
     site = Site(order.settings)
     request = os.pread(_REQUEST, _MAX_REQUEST, 0)
     user = (order.uid, order.gid)
+    # In the node's own mount namespace: it writes where the job's files are.
+    if (order.output or site.output) == "spool":
+        audience.spool = _fork_spool(order, request)
+    os.close(_STEP)
     namespace = _enter_namespace()
     opener = _fork_user_child(order, site, request)
     librarian = _fork_service_child(order, site, request, "")
     expect(packets.receive(opener), b"O", "user")
     layers, image_part = _layers(librarian)
     if image_part is None:
-        digest = _pull(order, site, request, plugin)
+        digest = _pull(order, site, request, audience)
         layers, image_part = _layers(_fork_service_child(order, site, request, digest))
     if image_part is None:
         raise NodeSetupFailed("the image was removed from the store while it was pulled")
     root = container_root.mount_layers(layers, (site.uid, site.gid), user, site.upper_bytes)
     environment = container_root.mount_folders(opener, root, image_part, user)
     container_root.pivot(root)
-    packets.send(plugin, b"R", b"", (namespace, environment))
+    packets.send(audience.plugin, b"R", b"", (namespace, environment))
+    audience.event(b"state", b"ready")
     _reap()
     os._exit(0)
 
 
 def _reap() -> None:
-    """Wait for the children, who have all said their last."""
+    """Wait for the children, who have all said their last, but not for the spool, which stays."""
     try:
         while True:
-            os.wait()
+            os.waitpid(_OWN_GROUP, 0)
     except ChildProcessError:
         return
+
+
+def _fork_spool(order: Order, request: bytes) -> packets.Socket:
+    """Start the process that keeps the ranks' output; it ends with slurmstepd, not with us."""
+
+    def role(socket: packets.Socket) -> None:
+        from hpcbox.ranks import step_spool  # noqa: PLC0415 - in this child only
+
+        step_spool.serve(
+            socket,
+            packets.adopt(_STEP),
+            request,
+            step_spool.Place(order.job, order.step, order.node, order.tasks),
+            umask=order.umask,
+        )
+
+    account = (order.uid, order.gid, order.groups)
+    child, socket = _fork(account, role, keep=(_STEP,), death_signal=0)
+    os.setpgid(child, child)
+    return socket
 
 
 def _enter_namespace() -> int:
@@ -176,7 +252,7 @@ def _layers(librarian: packets.Socket) -> tuple[list[int], int | None]:
         layers += packet.descriptors
 
 
-def _pull(order: Order, site: Site, request: bytes, plugin: packets.Socket) -> str:
+def _pull(order: Order, site: Site, request: bytes, audience: Audience) -> str:
     """Fetch the image as the user, write it as the service user; return its digest in hex.
 
     Raises:
@@ -209,7 +285,10 @@ def _pull(order: Order, site: Site, request: bytes, plugin: packets.Socket) -> s
         while (packet := packets.receive(reports)) is not None:
             if packet.kind == b"E":
                 raise Refused(packet.payload)
-            packets.send(plugin, b"P", _spoken(packet.payload))
+            if packet.kind == b"N":
+                audience.event(packet.payload)
+            else:
+                audience.progress(packet.payload)
         packet = expect(packets.receive(result), b"D", "pulling")
     digest = packet.payload.decode("ascii", "replace")
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
@@ -227,7 +306,7 @@ def _fork(
 ) -> tuple[int, packets.Socket]:
     """Run a role in a child that is another principal; return its pid and the connection to it.
 
-    The child ends with its role, and gets `death_signal` if this process dies before.
+    The child ends with its role, and gets `death_signal`, if any, when this process dies before.
     """
     ours, theirs = packets.pair()
     child = principals.fork(
@@ -237,17 +316,9 @@ def _fork(
     return child, ours
 
 
-def _fail(plugin: packets.Socket, text: bytes) -> None:
-    try:
-        packets.send(plugin, b"E", bytes((COULD_NOT_START,)) + _spoken(text))
-    except OSError:
-        # The task has gone (scancel): there is nobody to tell.
-        os.kill(os.getpid(), kernel.SIGKILL)
-
-
 def _spoken(text: bytes) -> bytes:
     node = os.uname().nodename.partition(".")[0]
-    return b"hpcbox: " + node.encode() + b": " + text[:4000]
+    return b"hpcbox: " + node.encode() + b": " + text[:_MAX_TEXT]
 
 
 if __name__ == "__main__":

@@ -34,31 +34,27 @@ int channel_send(int end, const struct message *message)
 		{ .iov_base = (void *) (size_t) message->text, .iov_len = message->length },
 	};
 	struct msghdr packet = { .msg_iov = parts, .msg_iovlen = 2 };
+	size_t count = 0;
 
-	if (message->fds[0] >= 0) {
+	while (count < CHANNEL_FDS && message->fds[count] >= 0)
+		count++;
+	if (count > 0) {
 		packet.msg_control = control.bytes;
-		packet.msg_controllen = sizeof(control.bytes);
+		packet.msg_controllen = CMSG_SPACE(count * sizeof(int));
 		control.header.cmsg_level = SOL_SOCKET;
 		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(CHANNEL_FDS * sizeof(int));
-		memcpy(CMSG_DATA(&control.header), message->fds, CHANNEL_FDS * sizeof(int));
+		control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(&control.header), message->fds, count * sizeof(int));
 	}
 	return sendmsg(end, &packet, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-/* Takes over every descriptor the kernel installed, also those of a packet we then refuse. */
-static bool take_descriptors(struct msghdr *packet, struct message *message)
+/* Takes over every descriptor the kernel installed; there was room for as many as fit. */
+static void take_descriptors(struct msghdr *packet, struct message *message)
 {
-	size_t count = 0;
-
-	for (struct cmsghdr *part = CMSG_FIRSTHDR(packet); part; part = CMSG_NXTHDR(packet, part)) {
-		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		if (count <= CHANNEL_FDS)
-			memcpy(message->fds, CMSG_DATA(part), count * sizeof(int));
-	}
-	return count == 0 || count == CHANNEL_FDS;
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(packet); part; part = CMSG_NXTHDR(packet, part))
+		if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS)
+			memcpy(message->fds, CMSG_DATA(part), part->cmsg_len - CMSG_LEN(0));
 }
 
 int channel_receive(int end, bool peek, struct message *message)
@@ -82,7 +78,8 @@ int channel_receive(int end, bool peek, struct message *message)
 		return (int) size;
 	message->length = (size_t) size - 1;
 	message->text[message->length] = '\0';
-	if (take_descriptors(&packet, message) && !(packet.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+	take_descriptors(&packet, message);
+	if (!(packet.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		return 1;
 	message_clear(message);
 	errno = EBADMSG;

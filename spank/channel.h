@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { CHANNEL_TEXT_BYTES = 4096, CHANNEL_FDS = 2 };
+enum { CHANNEL_TEXT_BYTES = 4096, CHANNEL_FDS = 6 };
 
 /* One message: its kind, its bytes (always NUL-terminated) and the descriptors that came along;
  * unused places hold -1. */
@@ -16,7 +16,7 @@ struct message {
 	int fds[CHANNEL_FDS];
 };
 
-#define MESSAGE_INIT { .fds = { -1, -1 } }
+#define MESSAGE_INIT { .fds = { -1, -1, -1, -1, -1, -1 } }
 
 void message_clear(struct message *message);
 #define AUTO_MESSAGE __attribute__((cleanup(message_clear)))
@@ -24,7 +24,7 @@ void message_clear(struct message *message);
 /* Two connected ends, close-on-exec. 0, or -1 with errno. */
 int channel_pair(int ends[2]);
 
-/* 0, or -1 with errno. The message keeps its descriptors. */
+/* Sends the descriptors before the first -1 along. 0, or -1 with errno. The message keeps them. */
 int channel_send(int end, const struct message *message);
 
 /* Waits for a message: 1; 0 when all other ends are closed; -1 with errno (EBADMSG: not a message

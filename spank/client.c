@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "batch.h"
 #include "cleanup.h"
@@ -94,6 +95,17 @@ static void export_option(const struct options *options, enum option_id id, cons
 	export_or_unset(name, found.value);
 }
 
+/* All nodes of a step must tell this run of it from an earlier one with the same ids. */
+static void export_run(void)
+{
+	struct timespec now = { 0 };
+	char text[64];
+
+	(void) clock_gettime(CLOCK_REALTIME, &now);
+	(void) snprintf(text, sizeof(text), "%lld.%09ld", (long long) now.tv_sec, now.tv_nsec);
+	(void) setenv("SLURM_HPCBOX_RUN", text, 1);
+}
+
 /* SLURM_* variables reach every step, also with --export=NONE. */
 static void export_decision(const struct options *options, const struct image_choice *choice)
 {
@@ -107,6 +119,8 @@ static void export_decision(const struct options *options, const struct image_ch
 	export_option(options, OPTION_MOUNTS, "SLURM_HPCBOX_MOUNTS");
 	export_option(options, OPTION_WORKDIR, "SLURM_HPCBOX_WORKDIR");
 	export_option(options, OPTION_ENV, "SLURM_HPCBOX_ENV");
+	export_option(options, OPTION_OUTPUT, "SLURM_HPCBOX_OUTPUT");
+	export_run();
 	/* A left-over name of another image would only contradict the decision. */
 	if (inherited_container && choice->reference && strcmp(inherited_container, choice->reference) == 0)
 		(void) setenv("SLURM_CONTAINER", inherited_container, 0);

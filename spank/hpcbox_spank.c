@@ -100,6 +100,12 @@ CALLBACK(slurm_spank_task_init)
 	return 0;
 }
 
+CALLBACK(slurm_spank_task_exit)
+{
+	step_task_exited(spank);
+	return 0;
+}
+
 CALLBACK(slurm_spank_exit)
 {
 	step_end();

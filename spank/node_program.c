@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "channel.h"
 #include "cleanup.h"
@@ -63,12 +64,31 @@ static int write_request(spank_t spank, struct request *request)
 	return json ? memory_file("hpcbox-request", json, strlen(json)) : -1;
 }
 
-static pid_t execute(spank_t spank, const struct program *program, int request, int end)
+/* What the spool needs to know; strings that live as long as the task. */
+struct place {
+	char node[256], tasks[16], mask[16];
+};
+
+static void find_place(spank_t spank, struct place *place)
+{
+	uint32_t tasks = 1;
+	mode_t mask = umask(0);
+
+	(void) umask(mask);
+	(void) spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks);
+	(void) snprintf(place->tasks, sizeof(place->tasks), "%u", tasks);
+	(void) snprintf(place->mask, sizeof(place->mask), "%u", mask);
+	if (spank_getenv(spank, "SLURMD_NODENAME", place->node, sizeof(place->node)) != ESPANK_SUCCESS)
+		(void) gethostname(place->node, sizeof(place->node) - 1);
+}
+
+static pid_t execute(spank_t spank, const struct program *program, const char *kind, const int ends[3])
 {
 	static char code[] = "import sys; sys.path[:0] = [sys.argv[1]]; from hpcbox.node import main; main(sys.argv[2:])";
 	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", language[] = "LANG=C.UTF-8";
 	static char *const environment[] = { path, language, NULL };
 	AUTO_FREE char *groups = join_groups(spank);
+	struct place place = { 0 };
 	char numbers[5][16];
 	uint32_t values[5] = { 0 }; /* uid_t and gid_t are 32 bits wide too */
 
@@ -78,14 +98,16 @@ static pid_t execute(spank_t spank, const struct program *program, int request, 
 	values[4] = (uint32_t) getppid();
 	for (size_t i = 0; i < 5; i++)
 		(void) snprintf(numbers[i], sizeof(numbers[i]), "%u", values[i]);
+	find_place(spank, &place);
 	const char *const arguments[] = { program->python, "-I", "-S", "-c", code, program->prefix,
 		"--uid", numbers[0], "--gid", numbers[1], "--job", numbers[2], "--step", numbers[3],
-		"--owner", numbers[4], "--settings", program->settings, "--groups", groups, NULL };
+		"--owner", numbers[4], "--settings", program->settings, "--groups", groups, "--node", place.node,
+		"--tasks", place.tasks, "--umask", place.mask, "--output", kind, NULL };
 	return helper_start(&(struct helper) { .arguments = arguments, .environment = environment, .root = true,
-		.fds = { -1, -1, STDERR_FILENO, request, end }, .fd_count = 5 });
+		.fds = { -1, -1, STDERR_FILENO, ends[0], ends[1], ends[2] }, .fd_count = 6 });
 }
 
-pid_t node_program_start(spank_t spank, const struct program *program, struct request *request,
+pid_t node_program_start(spank_t spank, const struct program *program, struct request *request, int output,
 			 int *channel, char failure[FAILURE_BYTES])
 {
 	int ends[2] = { -1, -1 };
@@ -100,7 +122,8 @@ pid_t node_program_start(spank_t spank, const struct program *program, struct re
 	}
 	AUTO_CLOSE int theirs = ends[1];
 	*channel = ends[0];
-	pid = execute(spank, program, file, theirs);
+	pid = execute(spank, program, output < 0 ? "pass" : request->output ? request->output : "",
+		      (const int[]) { file, theirs, output });
 	if (pid < 0)
 		(void) snprintf(failure, FAILURE_BYTES, "cannot start the node program: %s", strerror(errno));
 	return pid;

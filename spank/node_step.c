@@ -21,6 +21,7 @@
 #include "enter.h"
 #include "message.h"
 #include "node_program.h"
+#include "output.h"
 
 /* slurm.h's values, which spank.h doesn't give. */
 #define BATCH_STEP 0xfffffffbU
@@ -40,10 +41,11 @@ static struct {
 	int task;        /* number of this task on this node */
 	int go[2];       /* slurmstepd → first task: you are in your cgroups */
 	int hub[2];      /* first task → its siblings: the container is ready */
+	int output[2];   /* slurmstepd and tasks → spool */
 	int program_end; /* node program → first task */
 	pid_t program;
 	char failure[FAILURE_BYTES];
-} step = { .go = { -1, -1 }, .hub = { -1, -1 }, .program_end = -1, .program = -1 };
+} step = { .go = { -1, -1 }, .hub = { -1, -1 }, .output = { -1, -1 }, .program_end = -1, .program = -1 };
 
 /* Remembers the first failure; step_task says it where the user can see it. */
 static void __attribute__((format(printf, 1, 2))) remember_failure(const char *format, ...)
@@ -107,6 +109,12 @@ static void choose_step_image(spank_t spank, const struct options *options)
 		remember_failure("the image's name %s", problem);
 }
 
+/* A script's output has its file already. */
+static bool spools(void)
+{
+	return !step.request.batch && (!step.request.output || strcmp(step.request.output, "pass") != 0);
+}
+
 void step_prepare(spank_t spank, const struct options *options)
 {
 	uint32_t id = EXTERN_STEP;
@@ -122,7 +130,12 @@ void step_prepare(spank_t spank, const struct options *options)
 	step.request.mounts = step_value(spank, "SLURM_HPCBOX_MOUNTS", options, OPTION_MOUNTS);
 	step.request.workdir = step_value(spank, "SLURM_HPCBOX_WORKDIR", options, OPTION_WORKDIR);
 	step.request.environment = step_value(spank, "SLURM_HPCBOX_ENV", options, OPTION_ENV);
-	if (pipe2(step.go, O_CLOEXEC) < 0 || channel_pair(step.hub) < 0)
+	step.request.output = step_value(spank, "SLURM_HPCBOX_OUTPUT", options, OPTION_OUTPUT);
+	step.request.run = copy(job_variable(spank, "SLURM_HPCBOX_RUN"));
+	/* A client without hpcbox: srun's port is another one next time. */
+	if (!step.request.run)
+		step.request.run = copy(job_variable(spank, "SLURM_SRUN_COMM_PORT"));
+	if (pipe2(step.go, O_CLOEXEC) < 0 || channel_pair(step.hub) < 0 || (spools() && channel_pair(step.output) < 0))
 		remember_failure("cannot open a pipe: %s", strerror(errno));
 }
 
@@ -167,7 +180,8 @@ static void begin_program(spank_t spank, int count, char **arguments)
 	if (missing)
 		remember_failure("plugstack.conf gives hpcbox.so no %s/… — tell the administrator", missing);
 	if (!step.failure[0])
-		step.program = node_program_start(spank, &program, &step.request, &step.program_end, step.failure);
+		step.program = node_program_start(spank, &program, &step.request, step.output[1], &step.program_end,
+						  step.failure);
 }
 
 void step_task_privileged(spank_t spank, int count, char **arguments)
@@ -184,6 +198,7 @@ void step_task_privileged(spank_t spank, int count, char **arguments)
 	if (step.task == 0)
 		begin_program(spank, count, arguments);
 	cleanup_close(&step.go[0]);
+	cleanup_close(&step.output[1]);
 }
 
 void step_task_forked(spank_t spank)
@@ -193,8 +208,24 @@ void step_task_forked(spank_t spank)
 	/* All tasks have been forked when the first is reported. */
 	if (step.go[1] < 0 || spank_get_item(spank, S_TASK_ID, &task) != ESPANK_SUCCESS || task != 0)
 		return;
+	/* Before the spool can begin: whoever writes to it must see its end. */
+	cleanup_close(&step.output[1]);
 	(void) !write(step.go[1], "g", 1);
-	step_end();
+	for (int i = 0; i < 2; i++) {
+		cleanup_close(&step.go[i]);
+		cleanup_close(&step.hub[i]);
+	}
+}
+
+void step_task_exited(spank_t spank)
+{
+	uint32_t rank = 0;
+	int status = 0;
+
+	if (step.output[0] < 0 || spank_get_item(spank, S_TASK_GLOBAL_ID, &rank) != ESPANK_SUCCESS
+	    || spank_get_item(spank, S_TASK_EXIT_STATUS, &status) != ESPANK_SUCCESS)
+		return;
+	(void) output_settle(step.output[0], rank, status);
 }
 
 void step_end(void)
@@ -202,6 +233,7 @@ void step_end(void)
 	for (int i = 0; i < 2; i++) {
 		cleanup_close(&step.go[i]);
 		cleanup_close(&step.hub[i]);
+		cleanup_close(&step.output[i]);
 	}
 }
 
@@ -362,6 +394,24 @@ static void wrap_batch(spank_t spank)
 	}
 }
 
+/* From here on the task's words go through the spool. */
+static void divert_output(spank_t spank)
+{
+	struct output_task task = { 0 };
+	AUTO_MESSAGE struct message answer = MESSAGE_INIT;
+	enum output_result result;
+
+	if (spank_get_item(spank, S_TASK_GLOBAL_ID, &task.rank) != ESPANK_SUCCESS
+	    || spank_get_item(spank, S_JOB_ARGV, &task.count, &task.arguments) != ESPANK_SUCCESS
+	    || spank_get_item(spank, S_JOB_ENV, &task.environment) != ESPANK_SUCCESS)
+		return;
+	result = output_divert(step.output[0], &task, &answer);
+	if (answer.text[0] && (result == OUTPUT_REFUSED || step.task == 0))
+		say_line(answer.text);
+	if (result == OUTPUT_REFUSED)
+		_exit(EXIT_NOT_STARTED);
+}
+
 static void go_inside(spank_t spank)
 {
 	AUTO_MESSAGE struct message ready = MESSAGE_INIT;
@@ -378,6 +428,8 @@ static void go_inside(spank_t spank)
 		check_command(spank, step.command);
 	if (step.failure[0])
 		end_task(EXIT_NOT_STARTED);
+	if (step.output[0] >= 0)
+		divert_output(spank);
 }
 
 void step_task(spank_t spank)

@@ -16,6 +16,10 @@ void step_task_privileged(spank_t spank, int count, char **arguments);
 /* task_post_fork, in slurmstepd: says so, and lets go of all descriptors. */
 void step_task_forked(spank_t spank);
 
+/* task_exit, in slurmstepd: waits until what the task printed is where it belongs. After the last
+ * task Slurm kills what is left of the step, the spool too. */
+void step_task_exited(spank_t spank);
+
 /* exit, in slurmstepd: nobody waits for a step that was never started. */
 void step_end(void);
 

@@ -21,6 +21,8 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		NULL, "WORKDIR", ACTS },
 	[OPTION_ENV] = { "container-env", "NAME,...", "variables that win over the image's",
 		NULL, "ENV", ACTS },
+	[OPTION_OUTPUT] = { "container-output", "spool|pass", "keep what each rank prints in files (spool) or don't",
+		NULL, "OUTPUT", ACTS },
 	[OPTION_NAME] = { "container-name", "NAME", "keep the container under this name",
 		NULL, "NAME", REFUSED },
 	[OPTION_SAVE] = { "container-save", "FILE", "save the container as a squashfs file",
@@ -119,6 +121,8 @@ static bool option_usable(const struct option_row *row, const struct option_valu
 	const char *problem = row->argument ? value_problem(found->value) : NULL;
 	int on = row->argument ? 1 : switch_value(found->value);
 
+	if (row == &option_rows[OPTION_OUTPUT] && strcmp(found->value, "spool") != 0 && strcmp(found->value, "pass") != 0)
+		problem = "is neither spool nor pass — use one of them";
 	if (on < 0)
 		problem = "is neither yes nor no — use 1 or 0";
 	if (problem) {

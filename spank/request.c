@@ -124,6 +124,7 @@ char *request_json(const struct request *request)
 	json_field(out, "cwd", request->cwd);
 	json_field(out, "submit_dir", request->submit_dir);
 	json_field(out, "script", request->script);
+	json_field(out, "run", request->run);
 	putc('}', out);
 	if (fclose(out) != 0) {
 		free(json);

@@ -16,11 +16,14 @@ from hpcbox.errors import HpcboxError, RequestError
 
 # Verb → what `hpcbox --help` says of it, in the order of a user's day.
 VERBS = {
+    "run": "run a command in an image, on this machine",
     "pull": "fetch an image into the store",
     "images": "list the images in the store",
     "inspect": "show an image's manifest and config",
     "rm": "remove an image from the store",
     "resolve": "print the digest a reference stands for now",
+    "ps": "list jobs, or show one job's steps and ranks",
+    "logs": "show what a job's ranks have printed",
     "settings": "show the settings and where they come from",
     "tui": "queues, allocations and ranks on a screen",
 }
@@ -65,10 +68,15 @@ def _run(words: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    arguments = parser.parse_args(parsed.rest)
-    from hpcbox import settings  # noqa: PLC0415 - after --help, which needs none
+    try:
+        arguments = parser.parse_args(parsed.rest)
+        from hpcbox import settings  # noqa: PLC0415 - after --help, which needs none
 
-    return int(module.run(arguments, settings.load()))
+        return int(module.run(arguments, settings.load()))
+    except HpcboxError as error:
+        # A verb that ends with its command's code has one code for all that isn't the command's.
+        error.exit_code = getattr(module, "FAILURE_CODE", error.exit_code)
+        raise
 
 
 def main(words: Sequence[str] | None = None) -> int:

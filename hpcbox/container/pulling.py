@@ -67,7 +67,7 @@ def _refuse(_number: int, _frame: FrameType | None) -> None:
 def fetch(
     root: packets.Socket, writer_end: packets.Socket, request_bytes: bytes, settings_path: str
 ) -> None:
-    """Fetch for the writer what it asks for; progress goes to root as P packets.
+    """Fetch for the writer what it asks for; progress goes to root, P for people, N for the spool.
 
     Raises:
         HpcboxError: the image can't be had; principals.fork tells root.
@@ -84,9 +84,18 @@ def fetch(
 
     def report(progress: Progress) -> None:
         # As the user wrote it: the digest that was added says nothing to a reader.
-        show(replace(progress, image=request.image))
+        shown = replace(progress, image=request.image)
+        show(shown)
+        packets.send(root, b"N", _event(shown))
 
     relay.serve(writer_end, RegistrySource(reference, settings), report)
+
+
+def _event(progress: Progress) -> bytes:
+    words = ["state", "pulling", "text", progress.line()]
+    if progress.bytes_total:
+        words += ["done", str(progress.bytes_done), "total", str(progress.bytes_total)]
+    return "\0".join(words).encode()
 
 
 def _pinned(request: wire.ContainerRequest, settings: Settings) -> Reference:

@@ -35,7 +35,7 @@ _INDEX_BYTES = 64 * 1024
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHARED_FILE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 # What a file system answers that can't take pages of a pipe.
-_NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class _Stream:
@@ -107,7 +107,7 @@ class Spool:
         os.set_blocking(source, False)
         if stream == layout.OUT and self._large_pipes < _LARGE_PIPES:
             self._large_pipes += 1
-            _enlarge(source)
+            enlarge(source)
         try:
             file = os.open(layout.rank_file(self._folder, rank, stream), _NEW_FILE, 0o666)
         except OSError as error:
@@ -161,9 +161,18 @@ class Spool:
         """Return the descriptor of a stream's file for pread(2) and sendfile(2); -1: no file."""
         return self._streams[rank, stream].file
 
+    def flush(self) -> None:
+        """Write the records of the index that are still held back, a few milliseconds' at most."""
+        records, self._records = self._records, bytearray()
+        try:
+            if records:
+                os.write(self._index, records)
+        except OSError as error:
+            self._tell(f"cannot keep the order of the output in {self._folder}: {error.strerror}")
+
     def close(self) -> None:
         """Write what the index lacks and close everything, pipes that are still open too."""
-        self._write_index()
+        self.flush()
         for item in self._streams.values():
             if item.source >= 0:
                 self._poller.close_watched(item.source)
@@ -209,7 +218,7 @@ class Spool:
                     flags=os.SPLICE_F_NONBLOCK,
                 )
             except OSError as error:
-                if error.errno not in _NO_SPLICE:
+                if error.errno not in NO_SPLICE:
                     raise
                 self._splices = False
         data = os.read(item.source, _BLOCK_BYTES)
@@ -246,21 +255,13 @@ class Spool:
 
     def _record(self, item: _Stream, count: int) -> None:
         if not self._records:
-            self._poller.call_later(_INDEX_SECONDS, self._write_index)
+            self._poller.call_later(_INDEX_SECONDS, self.flush)
         self._records += layout.RECORD.pack(
             time.time_ns(), item.length, count, item.rank, item.stream
         )
         item.length += count
         if len(self._records) >= _INDEX_BYTES:
-            self._write_index()
-
-    def _write_index(self) -> None:
-        records, self._records = self._records, bytearray()
-        try:
-            if records:
-                os.write(self._index, records)
-        except OSError as error:
-            self._tell(f"cannot keep the order of the output in {self._folder}: {error.strerror}")
+            self.flush()
 
     def _finish(self, item: _Stream) -> None:
         self._poller.close_watched(item.source)
@@ -291,9 +292,10 @@ def _is_complete(item: _Stream) -> bool:
     return item.source < 0 or 0 <= item.target <= item.length + item.passed
 
 
-def _enlarge(source: int) -> None:
+def enlarge(pipe: int) -> None:
+    """Give a pipe room for a large block, if the user may have that."""
     try:
-        fcntl(source, _F_SETPIPE_SZ, _PIPE_BYTES)
+        fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
         return  # the site allows less: the pipe stays as it is
 

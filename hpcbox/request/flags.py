@@ -29,6 +29,7 @@ FLAGS = (
     Flag("container-mounts", "SRC:DST[:FLAGS],...", "mount folders of the node in the container"),
     Flag("container-workdir", "DIR", "working directory in the container"),
     Flag("container-env", "NAME,...", "variables whose value on the host wins over the image's"),
+    Flag("container-output", "spool|pass", "keep what each rank prints in files (spool) or don't"),
     Flag("container-name", "NAME", "keep the container under a name", built=False),
     Flag("container-save", "FILE", "save the container as a squashfs file", built=False),
     Flag("container-mount-home", "", "mount the home directory", built=False),

@@ -10,7 +10,7 @@ from hpcbox.json_scan import loads
 
 VERSION = 1
 
-_TEXT_FIELDS = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir", "script")
+_TEXT_FIELDS = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir", "script", "run")
 
 
 class ContainerRequest:
@@ -25,9 +25,12 @@ class ContainerRequest:
         cwd: the step's working directory on the node, "" if unknown.
         submit_dir: where the job was submitted; a cwd that differs was chosen on purpose.
         script: path of the batch script on the node if it is to run inside, else "".
+        run: what tells this run of the step from others with its ids; the same on all nodes.
     """
 
-    __slots__ = ("cwd", "digest", "env", "image", "mounts", "script", "submit_dir", "workdir")
+    __slots__ = (
+        *("cwd", "digest", "env", "image", "mounts", "run", "script", "submit_dir", "workdir"),
+    )
 
     def __init__(self, fields: dict[str, str]) -> None:
         self.image = fields["image"]
@@ -38,6 +41,7 @@ class ContainerRequest:
         self.cwd = fields["cwd"]
         self.submit_dir = fields["submit_dir"]
         self.script = fields["script"]
+        self.run = fields["run"]
 
 
 def read(data: bytes) -> ContainerRequest:

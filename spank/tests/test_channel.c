@@ -18,8 +18,12 @@ static int open_fds(void)
 int main(void)
 {
 	int before = open_fds(), ends[2], pipes[2];
-	struct message sent = { .kind = 'R', .length = 5, .text = "hello" }, got = MESSAGE_INIT, again = MESSAGE_INIT;
+	struct message sent = MESSAGE_INIT, got = MESSAGE_INIT, again = MESSAGE_INIT;
 	char byte = 0;
+
+	sent.kind = 'R';
+	sent.length = 5;
+	strcpy(sent.text, "hello");
 
 	ok(channel_pair(ends) == 0 && pipe(pipes) == 0, "a channel opens");
 	ok(fcntl(ends[0], F_GETFD) & FD_CLOEXEC, "its ends are closed on exec");

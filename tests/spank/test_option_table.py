@@ -16,7 +16,7 @@ def test_both_tables_have_the_same_names() -> None:
     names = {name for name, _, negative, _ in rows}
     names |= {negative.strip('"') for _, _, negative, _ in rows if negative != "NULL"}
 
-    assert len(rows) == 12
+    assert len(rows) == 13
     assert names == {flag.name for flag in FLAGS}
 
 

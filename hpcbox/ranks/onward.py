@@ -1,0 +1,172 @@
+"""Passing a rank's bytes on to where Slurm wanted them: its pipe to srun, or a file of --output.
+
+The bytes come from the rank's file, by offset, after they are in it: a consumer that is slow,
+stopped or gone holds up nobody but itself. Only what could not be kept on disk is held here until
+the consumer takes it.
+
+Loaded on nodes: standard library only.
+"""
+
+import errno
+import os
+import stat
+
+from hpcbox.ranks.poller import WRITE
+from hpcbox.ranks.spool import NO_SPLICE, enlarge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hpcbox.ranks.poller import Poller
+    from hpcbox.ranks.spool import Spool
+
+_BLOCK_BYTES = 2**20
+# A pipe whose reader is at work has room again in a moment, in larger pieces than epoll would say.
+_PAUSE_SECONDS = 0.002
+
+
+class _Flow:
+    """One stream on its way.
+
+    Attributes:
+        target: where it goes, -1 once that is closed or broken.
+        is_pipe: whether the target takes pages by splice(2).
+        position: bytes of the rank's file that were passed on.
+        limit: bytes of the file that count for `is_done`; -1 while the rank runs.
+        pending: bytes that are in no file.
+        waits: whether a timer or epoll will try again.
+    """
+
+    __slots__ = ("is_pipe", "key", "limit", "pending", "position", "target", "waits")
+
+    def __init__(self, key: tuple[int, int], target: int) -> None:
+        self.key = key
+        self.target = target
+        self.is_pipe = stat.S_ISFIFO(os.fstat(target).st_mode)
+        self.position = 0
+        self.limit = -1
+        self.pending = b""
+        self.waits = False
+
+
+class Onward:
+    """All streams of a step on one node; `spool` is set once it is open.
+
+    Args:
+        poller: the event loop that everything happens in.
+        moved: called with a rank some of whose bytes were passed on.
+    """
+
+    spool: "Spool"
+
+    def __init__(self, poller: "Poller", moved: "Callable[[int], None]") -> None:
+        self._poller = poller
+        self._moved = moved
+        self._flows: dict[tuple[int, int], _Flow] = {}
+
+    def add(self, rank: int, stream: int, target: int) -> None:
+        """Pass a stream on to a descriptor, which belongs to this object from now on."""
+        flow = self._flows[rank, stream] = _Flow((rank, stream), target)
+        os.set_blocking(target, False)
+        if flow.is_pipe:
+            enlarge(target)
+
+    def wrote(self, rank: int, stream: int) -> None:
+        """More of a stream is in its file."""
+        flow = self._flows[rank, stream]
+        if not flow.waits:
+            self._attempt(flow, fresh=True)
+
+    def direct(self, rank: int, stream: int, data: bytes) -> bool:
+        """Take bytes that are in no file; return whether there is room for more."""
+        flow = self._flows[rank, stream]
+        if flow.target < 0:
+            return True
+        flow.pending += data
+        if not flow.waits:
+            self._attempt(flow, fresh=True)
+        return not flow.pending
+
+    def settle(self, rank: int) -> None:
+        """A rank has ended and its bytes are on file: what its children add doesn't count."""
+        for flow in self._of(rank):
+            flow.limit = self.spool.length(*flow.key)
+
+    def is_done(self, rank: int) -> bool:
+        """Whether a settled rank's bytes were all passed on, or can't be."""
+        return all(
+            flow.target < 0 or (0 <= flow.limit <= flow.position and not flow.pending)
+            for flow in self._of(rank)
+        )
+
+    def _of(self, rank: int) -> list[_Flow]:
+        return [flow for key, flow in self._flows.items() if key[0] == rank]
+
+    def _attempt(self, flow: _Flow, *, fresh: bool) -> None:
+        """Pass on what the consumer takes; see to it that the rest is tried again."""
+        before = flow.position, len(flow.pending)
+        flow.waits = self._push(flow)
+        moved = before != (flow.position, len(flow.pending))
+        if flow.waits and (fresh or moved):
+            self._poller.call_later(_PAUSE_SECONDS, lambda: self._attempt(flow, fresh=False))
+        elif flow.waits:
+            # Nobody reads for now: a stopped viewer costs nothing.
+            self._poller.watch(flow.target, lambda _events: self._writable(flow), WRITE)
+        if moved:
+            self._moved(flow.key[0])
+
+    def _writable(self, flow: _Flow) -> None:
+        self._poller.forget(flow.target)
+        self._attempt(flow, fresh=True)
+
+    def _push(self, flow: _Flow) -> bool:
+        """Pass on until nothing is left; True: the consumer takes no more for now."""
+        held = bool(flow.pending)
+        blocked = False
+        try:
+            while flow.target >= 0 and self._step(flow):
+                pass
+        except BlockingIOError:
+            blocked = True
+        except OSError:
+            # srun has gone, or its file's disk is full: the rank's own file has it all.
+            self._drop(flow)
+        if held and not flow.pending:
+            self.spool.resume(*flow.key)
+        return blocked
+
+    def _step(self, flow: _Flow) -> bool:
+        """Pass on one block; False when nothing is left."""
+        count = min(self.spool.length(*flow.key) - flow.position, _BLOCK_BYTES)
+        if count > 0:
+            flow.position += self._from_file(flow, count)
+        elif flow.pending:
+            flow.pending = flow.pending[os.write(flow.target, flow.pending) :]
+        else:
+            return False
+        return True
+
+    def _from_file(self, flow: _Flow, count: int) -> int:
+        file = self.spool.reader(*flow.key)
+        if flow.is_pipe:
+            try:
+                moved = os.splice(
+                    file, flow.target, count, flow.position, flags=os.SPLICE_F_NONBLOCK
+                )
+                return moved or _cut()
+            except OSError as error:
+                if error.errno not in NO_SPLICE:
+                    raise
+                flow.is_pipe = False
+        data = os.pread(file, count, flow.position)
+        return os.write(flow.target, data) if data else _cut()
+
+    def _drop(self, flow: _Flow) -> None:
+        self._poller.close_watched(flow.target)
+        flow.target = -1
+        flow.pending = b""
+
+
+def _cut() -> int:
+    raise OSError(errno.ENODATA, "somebody has cut the rank's file")

@@ -1,0 +1,291 @@
+"""The spool process of one step on one node, for ranks that slurmstepd starts.
+
+The node program forks it as the job's user before the container is made: it sees the node's files,
+lives in the step's cgroup, and stays until slurmstepd has gone. It hears from three sides:
+
+    node program ─► N  NAME NUL VALUE NUL…, an event of the node (layout.py)
+    a task       ─► T  "RANK PID", descriptors: answer, the read ends of its stdout and stderr,
+                       where these went before, and a file with its words and variables
+                    ◄─ K: go on · P TEXT: the output can't be kept, go on without · E TEXT: end
+    slurmstepd   ─► X  "RANK STATUS" (of wait(2)), a descriptor: answer
+                    ◄─ K, as soon as all that the rank wrote is on file and passed on
+
+The folder is made when there is something to put into it: an interactive step never has one.
+Nothing here waits for a consumer: see onward.py. Standard library only.
+"""
+
+# The signal module costs enum; typeshed doesn't know what it is made of.
+import _signal  # type: ignore[import-not-found]
+import os
+import time
+
+from hpcbox import packets
+from hpcbox.errors import RankError, one_line
+from hpcbox.ranks import folder, layout
+from hpcbox.ranks.onward import Onward
+from hpcbox.ranks.poller import Poller
+from hpcbox.ranks.spool import Spool
+from hpcbox.ranks.task_facts import TaskFacts
+from hpcbox.request import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hpcbox.ranks.folder import StepValue
+
+# After the tasks of a node have started: this can wait, they can't.
+_DESCRIBE_SECONDS = 0.02
+_NUMBERS = frozenset(("done", "total"))
+_OPENING_STATES = frozenset(("pulling", "failed"))
+
+
+class Place:
+    """Which step, and where.
+
+    Attributes:
+        job: its id as Slurm prints it.
+        step: its id.
+        node: Slurm's name of this node.
+        tasks: of this step, on this node.
+    """
+
+    __slots__ = ("job", "node", "step", "tasks")
+
+    def __init__(self, job: str, step: str, node: str, tasks: int) -> None:
+        self.job = job
+        self.step = step
+        self.node = node
+        self.tasks = tasks
+
+
+def serve(
+    node_program: packets.Socket,
+    channel: packets.Socket,
+    request_bytes: bytes,
+    place: Place,
+    *,
+    umask: int,
+) -> None:
+    """Keep the output of a step's ranks until slurmstepd and its tasks have let go of `channel`.
+
+    Args:
+        node_program: tells the events of the node.
+        channel: from slurmstepd and its tasks.
+        request_bytes: what the plugin asked for.
+        place: which step this is.
+        umask: the job's, for the files.
+
+    Raises:
+        RequestError: the request can't be read.
+    """
+    # Signals are for the ranks. The C library keeps two numbers to itself (signal(7)).
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*range(1, 32), *range(34, _signal.NSIG)))
+    _spread()
+    os.umask(umask)
+    _StepSpool(node_program, channel, place, wire.read(request_bytes)).run()
+
+
+def _spread() -> None:
+    """Leave the first task's CPUs for all of the step's, if a cpuset says which these are."""
+    own = os.sched_getaffinity(0)
+    everything = set(range(os.cpu_count() or 1))
+    os.sched_setaffinity(0, everything)
+    if os.sched_getaffinity(0) == everything:
+        os.sched_setaffinity(0, own)
+
+
+class _StepSpool:
+    def __init__(
+        self,
+        node_program: packets.Socket,
+        channel: packets.Socket,
+        place: Place,
+        request: wire.ContainerRequest,
+    ) -> None:
+        self._place = place
+        self._request = request
+        self._started = time.time()
+        self._poller = Poller()
+        self._onward = Onward(self._poller, self._check)
+        self._spool: Spool | None = None
+        self._folder = ""
+        self._refusal = ""
+        self._early: list[dict[str, str | int]] = [
+            {"state": "preparing", "image": request.image, "digest": request.digest}
+        ]
+        self._first_facts: TaskFacts | None = None
+        # Of each rank that has ended: its status and who waits for its bytes.
+        self._leaving: dict[int, tuple[int, int]] = {}
+        self._settled: set[int] = set()
+        self._ranks: list[int] = []
+        self._left = place.tasks
+        self._open = True
+        self._node_program = node_program
+        self._channel = channel
+        self._poller.watch(node_program.fileno(), lambda _events: self._hear_node_program())
+        self._poller.watch(channel.fileno(), lambda _events: self._hear_step())
+
+    def run(self) -> None:
+        while self._open:
+            self._poller.turn()
+        if self._spool is not None:
+            for rank in self._ranks:
+                self._spool.end(rank)
+            self._spool.close()
+
+    def _hear_node_program(self) -> None:
+        packet = packets.receive(self._node_program)
+        if packet is None or packet.kind != b"N":
+            self._poller.forget(self._node_program.fileno())
+            return
+        words = packet.payload.decode("utf-8", "replace").split("\0")
+        fields: dict[str, str | int] = {}
+        for name, value in zip(words[::2], words[1::2], strict=False):
+            fields[name] = int(value) if name in _NUMBERS and value.isdigit() else value
+        if self._spool is None and fields.get("state") in _OPENING_STATES:
+            self._open_spool()
+        self._node_event(fields)
+
+    def _node_event(self, fields: "dict[str, str | int]") -> None:
+        if self._spool is None:
+            self._early.append(fields)
+        else:
+            self._spool.event("node", fields)
+
+    def _hear_step(self) -> None:
+        packet = packets.receive(self._channel)
+        if packet is None:
+            self._open = False
+            return
+        try:
+            first, second = (int(word) for word in packet.payload.split())
+            if packet.kind == b"T" and len(packet.descriptors) == 6:
+                self._enlist(first, second, packet.descriptors)
+            elif packet.kind == b"X" and len(packet.descriptors) == 1:
+                self._rank_ended(first, second, packet.descriptors[0])
+        except ValueError:
+            return
+
+    def _open_spool(self) -> None:
+        """Make the folder and the files of this node; `_refusal` tells why not."""
+        if self._spool is not None or self._refusal:
+            return
+        node = self._place.node
+        try:
+            self._folder = folder.open_folder(
+                self._request.cwd, self._place.job, self._place.step, self._request.run
+            )
+            spool = Spool(
+                self._folder,
+                node,
+                self._poller,
+                wrote=self._wrote,
+                problem=self._tell,
+                onward=self._onward.direct,
+            )
+        except RankError as error:
+            self._refusal = str(error)
+            return
+        except OSError as error:
+            self._refusal = f"cannot keep the step's output in {self._folder}: {error.strerror}"
+            return
+        self._spool = self._onward.spool = spool
+        for fields in self._early:
+            spool.event("node", fields)
+
+    def _enlist(self, rank: int, pid: int, descriptors: list[int]) -> None:
+        answer, out, err, out_target, err_target, facts_file = descriptors
+        facts = TaskFacts(facts_file)
+        os.close(facts_file)
+        self._open_spool()
+        if self._spool is None or self._spool.has(rank, layout.OUT):
+            _answer(answer, b"P" + self._spoken(self._refusal))
+            for descriptor in descriptors[1:5]:
+                os.close(descriptor)
+            return
+        self._ranks.append(rank)
+        for stream, source, target in (
+            (layout.OUT, out, out_target),
+            (layout.ERR, err, err_target),
+        ):
+            self._onward.add(rank, stream, target)
+            self._spool.add(rank, stream, source)
+        _answer(answer, b"K")
+        self._spool.event("rank", {"rank": rank, "state": "started", "pid": pid})
+        if rank == 0:
+            self._first_facts = facts
+            self._poller.call_later(_DESCRIBE_SECONDS, self._describe)
+
+    def _describe(self) -> None:
+        """Write what the step is and where it can be found; this node has rank 0."""
+        facts, self._first_facts = self._first_facts, None
+        if facts is None or self._spool is None:
+            return
+        place = self._place
+        fields: dict[str, StepValue] = {
+            **facts.step_fields(),
+            "job": place.job,
+            "step": place.step,
+            "launcher": "srun",
+            "started": self._started,
+        }
+        try:
+            folder.write_step(self._folder, fields)
+            folder.register(facts.home(), facts.cluster, place.job, place.step, self._folder)
+        except OSError as error:
+            where = error.filename or self._folder
+            self._spool.event("problem", {"text": f"cannot write {where}: {error.strerror}"})
+
+    def _wrote(self, rank: int, stream: int) -> None:
+        self._onward.wrote(rank, stream)
+        self._check(rank)
+
+    def _rank_ended(self, rank: int, status: int, answer: int) -> None:
+        self._describe()
+        self._leaving[rank] = (status, answer)
+        if self._spool is not None:
+            self._spool.end(rank)
+        self._check(rank)
+
+    def _check(self, rank: int) -> None:
+        """Let a rank go that has ended and whose bytes are where they belong."""
+        if rank not in self._leaving:
+            return
+        spool = self._spool
+        if spool is not None:
+            if rank not in self._settled and spool.is_drained(rank):
+                self._settled.add(rank)
+                self._onward.settle(rank)
+            if rank not in self._settled or not self._onward.is_done(rank):
+                return
+        status, answer = self._leaving.pop(rank)
+        self._left -= 1
+        if spool is not None:
+            spool.event("rank", {"rank": rank, "state": "exited", **_how(status)})
+            if self._left == 0:
+                spool.event("node", {"state": "ended"})
+            spool.flush()
+        # After the last answer slurmstepd kills what is left of the step, this process too.
+        _answer(answer, b"K")
+
+    def _tell(self, text: str) -> None:
+        """Say something where the user sees it: on the stderr of a rank of this node."""
+        if self._ranks:
+            self._onward.direct(self._ranks[0], layout.ERR, self._spoken(text) + b"\n")
+
+    def _spoken(self, text: str) -> bytes:
+        return f"hpcbox: {self._place.node}: {one_line(text)}".encode()
+
+
+def _how(status: int) -> "dict[str, str | int]":
+    if os.WIFSIGNALED(status):
+        return {"signal": os.WTERMSIG(status)}
+    return {"code": os.WEXITSTATUS(status)}
+
+
+def _answer(descriptor: int, message: bytes) -> None:
+    try:
+        os.write(descriptor, message)
+    except OSError:
+        return  # it has ended meanwhile
+    finally:
+        os.close(descriptor)
