@@ -250,8 +250,13 @@ def _end_connection() -> None:
 
 def main() -> None:
     """Be the agent of this node."""
+    status = 1
     try:
         Agent().run()
+        status = 0
+    except Exception as error:  # noqa: BLE001 - the process's end: whatever it is must be told
+        text = one_line(f"a defect in the agent: {type(error).__name__}: {error}\n")
+        os.write(2, text.encode("utf-8", "replace"))
     finally:
-        # Nothing that an exception could say belongs on a stream of frames, and all is ended.
-        os._exit(0)
+        # The keeper, and the container's, end what this process has started.
+        os._exit(status)

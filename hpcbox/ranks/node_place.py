@@ -206,7 +206,7 @@ class NodePlace:
         names = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir")
         fields = {name: str(getattr(order, name)) for name in names}
         container = self._container = UserContainer.start(
-            ContainerRequest({**fields, "script": ""}),
+            ContainerRequest({**fields, "script": "", "run": order.run}),
             store=order.store,
             digest=order.digest,
             site_mounts=tuple(order.site_mounts),
