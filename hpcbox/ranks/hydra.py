@@ -34,6 +34,9 @@ def mpiexec_words(
 ) -> list[str]:
     """Return the words that start mpiexec, without the ranks' command.
 
+    A rank that ends badly is left to the launcher: hydra would kill the others before they can
+    tell, and print a page.
+
     Args:
         mpiexec: its path.
         hosts: name and number of ranks of each node.
@@ -43,8 +46,14 @@ def mpiexec_words(
     listed = ",".join(f"{name}:{count}" for name, count in hosts)
     return [
         *(mpiexec, "-launcher", "manual", "-localhost", address),
-        *("-hosts", listed, "-n", str(tasks)),
+        *("-disable-auto-cleanup", "-hosts", listed, "-n", str(tasks)),
     ]
+
+
+def words_for_people(printed: bytes) -> str:
+    """Return what mpiexec and its proxies printed, without hydra's frames and traces."""
+    lines = printed.decode("utf-8", "replace").splitlines()
+    return "\n".join(line for line in lines if line.strip("= ") and line[0] not in "=[")
 
 
 class LaunchLines:

@@ -3,7 +3,8 @@
 The proxy would send its ranks' output to mpiexec, merged and only as long as that lives. So each
 rank is wrapped by a few lines of /bin/sh that connect it to two FIFOs of the agent's and tell its
 start and its end by a third one. PMI goes through untouched (PMI_FD, an inherited descriptor), and
-so does stdin, which mpiexec forwards to rank 0.
+so does stdin, which mpiexec forwards to rank 0. A fourth FIFO is at its end when the shell is, so
+that a shell that was killed isn't waited for.
 
 Loaded on nodes: standard library only.
 """
@@ -17,14 +18,16 @@ _SCRIPT = "rank"
 _STATUS = "status"
 # The text of a report is a few words; a longer line is no report.
 _MAX_LINE = 200
-# Signals reach the rank as members of its group; the shell has to live on to tell its end.
+# Signals reach the rank as members of its group; the shell has to live on to tell its end. Only in
+# a subshell the rank's stderr isn't also the shell's, which says there how the rank has died.
 _LINES = """\
 trap : HUP INT QUIT ALRM TERM USR1 USR2
 folder={folder}
 {exports}
+exec >"$folder/$PMI_RANK.alive"
 export SLURM_PROCID="$PMI_RANK" SLURM_LOCALID="$((PMI_RANK - {first}))"
 echo "started $PMI_RANK $$" >"$folder/status"
-"$@" >"$folder/$PMI_RANK.out" 2>"$folder/$PMI_RANK.err"
+(exec "$@" >"$folder/$PMI_RANK.out" 2>"$folder/$PMI_RANK.err")
 status=$?
 echo "exited $PMI_RANK $status" >"$folder/status"
 exit "$status"
@@ -65,6 +68,7 @@ class HydraRanks:
         self._inside = inside
         self._poller = poller
         self._writers: dict[int, list[int]] = {}
+        self._alive: dict[int, int] = {}
         self._status = -1
         self._pending = b""
 
@@ -73,8 +77,11 @@ class HydraRanks:
         spool: "Spool",
         started: "Callable[[int, int], None]",
         exited: "Callable[[int, int], None]",
+        lost: "Callable[[int], None]",
     ) -> None:
-        """Make the FIFOs and the wrapper; (rank, pid) and (rank, code) are reported from now on.
+        """Make the FIFOs and the wrapper.
+
+        From now on (rank, pid) and (rank, code) are reported, and a rank whose shell has ended.
 
         Raises:
             OSError: the folder doesn't take them.
@@ -84,6 +91,7 @@ class HydraRanks:
         for rank in self._order.ranks:
             for stream, suffix in layout.SUFFIXES.items():
                 spool.add(rank, stream, self._open(rank, f"{self._folder}/{rank}.{suffix}"))
+            self._watch_shell(rank, lost)
         path = f"{self._folder}/{_STATUS}"
         os.mkfifo(path, 0o600)
         self._status = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -106,11 +114,26 @@ class HydraRanks:
 
     def close(self) -> None:
         """Let go of everything."""
+        for alive in self._alive.values():
+            self._poller.close_watched(alive)
+        self._alive.clear()
         for rank in list(self._writers):
             self.ended(rank)
         if self._status >= 0:
             self._poller.close_watched(self._status)
             self._status = -1
+
+    def _watch_shell(self, rank: int, lost: "Callable[[int], None]") -> None:
+        path = f"{self._folder}/{rank}.alive"
+        os.mkfifo(path, 0o600)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._alive[rank] = reader
+
+        def ended(_events: int) -> None:
+            self._poller.close_watched(self._alive.pop(rank))
+            lost(rank)
+
+        self._poller.watch(reader, ended)
 
     def _open(self, rank: int, path: str) -> int:
         os.mkfifo(path, 0o600)

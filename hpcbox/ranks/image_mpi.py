@@ -6,6 +6,9 @@ Loaded on nodes: standard library only.
 import os
 
 from hpcbox import kernel
+from hpcbox.ranks import process_manager
+from hpcbox.rootfs import mpi
+from hpcbox.rootfs.root_files import MountedRoot
 
 _HYDRA = "mpiexec.hydra"
 # Open MPI's daemons: of 4 and of 5.
@@ -37,7 +40,7 @@ def look(init_pid: int | None, path: str) -> Found:
         init_pid: the container's first process.
         path: PATH of the ranks.
     """
-    root = os.open("/" if init_pid is None else f"/proc/{init_pid}/root", os.O_PATH | os.O_CLOEXEC)
+    root = _root(init_pid)
     try:
         shell = _SHELL if _is_program(root, _SHELL) else ""
         mpiexec = _first(root, path, _HYDRA)
@@ -48,6 +51,30 @@ def look(init_pid: int | None, path: str) -> Found:
         return Found("env", "", shell)
     finally:
         os.close(root)
+
+
+def refusal(init_pid: int | None, program: str, variables: dict[str, str], tasks: int) -> str:
+    """Say why the ranks of a program would not find each other; "" when they would, or who knows.
+
+    Args:
+        init_pid: as in `look`.
+        program: the first word of the ranks' command.
+        variables: what the ranks get.
+        tasks: of the launch.
+    """
+    root = _root(init_pid)
+    try:
+        needs = mpi.program_needs(MountedRoot(root), program, variables.get("PATH", ""))
+    except OSError:
+        return ""
+    finally:
+        os.close(root)
+    return process_manager.refusal(needs, variables, tasks, launcher="ssh") or ""
+
+
+def _root(init_pid: int | None) -> int:
+    path = "/" if init_pid is None else f"/proc/{init_pid}/root"
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _first(root: int, path: str, name: str) -> str:

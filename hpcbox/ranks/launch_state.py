@@ -16,10 +16,12 @@ from hpcbox.ranks.frames import Frame
 from hpcbox.ranks.link import Link
 from hpcbox.ranks.node_ranks import FIRST_PROXY, MPIEXEC
 from hpcbox.ranks.placement import Share
-from hpcbox.ranks.rank_book import Failure, RankBook
+from hpcbox.ranks.rank_book import Failure, RankBook, describe
 
 # A rank and mpiexec tell an end over two connections: the rank's own word counts.
 _RANKS_WORD_SECONDS = 0.3
+# And a lost rank is explained by mpiexec: MPI_Abort kills all.
+_MPIEXECS_WORD_SECONDS = 1.0
 _PROGRESS_SECONDS = 3.0
 _WORDS_BYTES = 2000
 
@@ -66,18 +68,21 @@ class LaunchState:
         self.mpiexec_runs = False
         self._is_merged = False
         self._mpiexec_words = b""
+        self._pending_failures = 0
         self._told_at = self._loop.time()
         self._error: HpcboxError | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether all ranks have ended, and all they wrote has come."""
-        return not (self.book.running or self.book.open or self.mpiexec_runs)
+        running = self.book.running or self.book.open or self.mpiexec_runs
+        return not (running or self._pending_failures)
 
     @property
     def ranks_have_ended(self) -> bool:
         """Whether no rank runs, though mpiexec may."""
-        return not self.book.running and not (self._is_merged and self.mpiexec_runs)
+        running = self.book.running or (self._is_merged and self.mpiexec_runs)
+        return not (running or self._pending_failures)
 
     async def until(self, holds: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until something is true, for at most so many seconds; return whether it is.
@@ -160,7 +165,7 @@ class LaunchState:
             case frames.CLOSED, (rank,):
                 self.book.close(rank)
             case frames.LOST, (rank,):
-                self.book.lose(rank)
+                self._fail_later(_MPIEXECS_WORD_SECONDS, self.book.lose(rank))
             case frames.REFUSED, (key, code, text):
                 self._refuse(node, key, code, text)
             case frames.LAUNCHER, (key, stream, block):
@@ -204,21 +209,27 @@ class LaunchState:
 
     def _end_launcher(self, node: Node, key: int, code: int) -> None:
         if key >= FIRST_PROXY and code > 128 and self.book.running:
-            text = f"hydra's proxy on {node.share.node} was killed by signal {code - 128}"
+            text = f"hydra's proxy on {node.share.node} {describe(code)}"
             self.book.fail(Failure(code, text))
         if key != MPIEXEC:
             return
         self.mpiexec_runs = False
         if code:
-            self.mpiexec_runs = True
-            self._loop.call_later(_RANKS_WORD_SECONDS, self._fail_with_mpiexec, code)
+            words = hydra.words_for_people(self._mpiexec_words)
+            failure = Failure(code, f"mpiexec.hydra {describe(code)}", words)
+            self._fail_later(_RANKS_WORD_SECONDS, failure)
 
-    def _fail_with_mpiexec(self, code: int) -> None:
-        self.mpiexec_runs = False
-        how = f"was killed by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
-        words = self._mpiexec_words.decode("utf-8", "replace")
-        self.book.fail(Failure(code, f"mpiexec.hydra {how}", words))
-        self.change()
+    def _fail_later(self, seconds: float, failure: Failure) -> None:
+        self._pending_failures += 1
+
+        def fail() -> None:
+            self._pending_failures -= 1
+            # What hydra makes of ranks that have all ended well isn't theirs.
+            if not self.book.have_all_succeeded:
+                self.book.fail(failure)
+            self.change()
+
+        self._loop.call_later(seconds, fail)
 
     def _tell_progress(self, text: str) -> None:
         """Say now and then how far the nodes' pulls are together."""

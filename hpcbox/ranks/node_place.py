@@ -79,7 +79,8 @@ class NodePlace:
             address: of the first node.
 
         Raises:
-            AgentFailed: the launcher hasn't waited for READY.
+            AgentFailed: the launcher hasn't waited for READY, or the ranks of an MPI program
+                would not find each other.
         """
         from hpcbox.ranks import node_ranks  # noqa: PLC0415 - while others get ready
 
@@ -87,6 +88,8 @@ class NodePlace:
         if order is None or spool is None or forwarder is None:
             raise AgentFailed("the launcher started ranks without an order")
         order.mpi, order.master = way, address
+        if way in ("env", "none"):
+            self._refuse_singletons(order)
         ranks = node_ranks.NodeRanks(
             order,
             self._container or self._host,
@@ -101,6 +104,14 @@ class NodePlace:
             inside = _inside(self._own_folder(order), in_container=self._container is not None)
             ranks.prepare_hydra(self._own_folder(order), inside)
         return ranks
+
+    def _refuse_singletons(self, order: "Order") -> None:
+        from hpcbox.ranks import image_mpi  # noqa: PLC0415 - loaded by now
+
+        pid = None if self._container is None else self._container.init_pid
+        text = image_mpi.refusal(pid, order.command[0], self._environment(order), order.tasks)
+        if text:
+            raise AgentFailed(text)
 
     def kill(self) -> None:
         """End everything that runs in the place."""

@@ -103,7 +103,7 @@ class NodeRanks:
             OSError: the folder doesn't take the FIFOs.
         """
         self._hydra = HydraRanks(self._order, folder, inside, self._poller)
-        self._hydra.prepare(self._spool, self._started, self._exited)
+        self._hydra.prepare(self._spool, self._started, self._exited, self._shell_ended)
         self._running.update(self._order.ranks)
 
     def start_mpiexec(self, words: list[str]) -> None:
@@ -176,6 +176,13 @@ class NodeRanks:
         self._spool.end(rank)
         if self._hydra is not None:
             self._hydra.ended(rank)
+
+    def _shell_ended(self, rank: int) -> None:
+        # It tells its rank's end before its own.
+        if self._hydra is not None:
+            self._hydra.read_reports(self._started, self._exited)
+        if rank in self._running:
+            self._lost(rank)
 
     def _lost(self, rank: int) -> None:
         self._end(rank)

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from hpcbox.errors import HpcboxError, one_line
+from hpcbox.errors import HpcboxError, RankLost, one_line
 from hpcbox.ranks.placement import Share
+
+_LAST_SIGNAL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,13 @@ class Failure:
         return [one_line(self.text), *shown]
 
 
+def describe(code: int) -> str:
+    """Return how a process ended whose code a shell would show as this."""
+    if 128 < code <= 128 + _LAST_SIGNAL:
+        return f"was killed by signal {code - 128}"
+    return f"ended with exit code {code}"
+
+
 class RankBook:
     """Which ranks run, which have ended and said everything."""
 
@@ -39,6 +48,12 @@ class RankBook:
         self.open = set(self._node_of)
         self.started: set[int] = set()
         self.first_failure: Failure | None = None
+        self._unproven = set(self._node_of)
+
+    @property
+    def have_all_succeeded(self) -> bool:
+        """Whether every rank has told that it ended with 0."""
+        return not self._unproven
 
     def node(self, rank: int) -> str:
         """Return the name of a rank's node."""
@@ -66,9 +81,11 @@ class RankBook:
         where = f"rank {rank} on {self._node_of.get(rank, '?')}"
         self.fail(Failure(code, f"cannot start {where}: {text}"))
 
-    def lose(self, rank: int) -> None:
-        """Note that a rank has ended, nobody knows how; mpiexec may say why."""
+    def lose(self, rank: int) -> Failure:
+        """Note that a rank has ended, nobody knows how; return what to say if mpiexec doesn't."""
         self.running.discard(rank)
+        text = f"rank {rank} on {self._node_of.get(rank, '?')} has ended, and nobody knows how"
+        return Failure(RankLost.exit_code, text)
 
     def close_all(self) -> None:
         """Note that no rank's output comes as such, nor its end: mpiexec speaks for all."""
