@@ -13,7 +13,7 @@ from hpcbox.errors import ImageNotFound, shorten
 from hpcbox.image.progress import PhaseLines, Progress, Report
 from hpcbox.image.reference import Reference, parse_fetchable
 from hpcbox.settings import Settings
-from hpcbox.store import records
+from hpcbox.store import failures, paths, records
 from hpcbox.store.images import ImageRecord
 
 # When `ensured` asks the registry.
@@ -32,6 +32,9 @@ def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
     Raises:
         HpcboxError: the image can't be had.
     """
+    with failures.told(settings.store, "use an image"):
+        # Nothing is believed of a store that somebody else may have prepared.
+        paths.prepare(settings.store)
     if policy != ALWAYS:
         try:
             return records.find(settings.store, image, settings.default_registry)

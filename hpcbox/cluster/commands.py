@@ -1,5 +1,6 @@
 """The client that runs Slurm's commands: squeue(1), scontrol(1), scancel(1), sstat(1)."""
 
+import contextlib
 import os
 import pwd
 import re
@@ -24,6 +25,10 @@ USAGE_TIMEOUT_SECONDS = 3.0
 # 100,000 jobs are 14 MB.
 QUEUE_LIMIT_BYTES = 2**28
 KEYS_AT_ONCE = 500
+# What Slurm writes for %a outside of arrays (NO_VAL).
+_NO_ELEMENT = str(2**32 - 2)
+# squeue ends with status 0 then, as if that user had no jobs.
+_UNKNOWN_USER = b"error: Invalid user"
 _UNKNOWN_JOB = "Invalid job id specified"
 _GONE = (_UNKNOWN_JOB, "already completing or completed")
 _REFUSED = re.compile(r"job id (\S+?): (.+)")
@@ -90,7 +95,7 @@ class CommandClient:
         line, record = found.get(job) or next(iter(found.values()))
         extra = (text.decode(errors="replace") for text in record[3:])
         work_dir, command, amounts, number = extra
-        stdout, stderr = self._log_paths(line)
+        stdout, stderr = self._log_paths(line, number)
         return JobDetail(
             job=line,
             number=texts.number(number),
@@ -165,18 +170,17 @@ class CommandClient:
         found = (squeue.parse_step(record) for record in records.feed(ended.output))
         return tuple(step for step in found if step is not None)
 
-    def _log_paths(self, job: Job) -> tuple[str, str]:
+    def _log_paths(self, job: Job, number: str) -> tuple[str, str]:
         """Where the batch script writes; squeue of 22.05 names wrong files for arrays."""
         if job.key.endswith("]"):
             return "", ""
         shown = self._run(["scontrol", "--oneliner", "show", "job", job.key])
         text = shown.output.decode(errors="replace")
-        try:
-            nodes = expand(job.node_list)
-        except RequestError:
-            nodes = ()
-        first_node = nodes[0] if nodes else ""
-        return batch_path(text, "StdOut", first_node), batch_path(text, "StdErr", first_node)
+        element = job.key.partition("_")[2] or _NO_ELEMENT
+        values = {"j": number, "J": number, "A": str(job.job_id), "a": element}
+        with contextlib.suppress(RequestError, IndexError):
+            values["N"] = expand(job.node_list)[0].partition(".")[0]
+        return batch_path(text, "StdOut", values), batch_path(text, "StdErr", values)
 
     def _used(self, job: Job) -> tuple[tuple[str, str], ...]:
         me = os.geteuid()
@@ -198,7 +202,8 @@ class CommandClient:
     ) -> processes.Ended:
         """Run a command that has to succeed, except that an unknown job is no failure."""
         ended = self._execute(argv, consume)
-        if ended.code != 0 and _UNKNOWN_JOB.encode() not in ended.errors:
+        has_failed = ended.code != 0 and _UNKNOWN_JOB.encode() not in ended.errors
+        if has_failed or _UNKNOWN_USER in ended.errors:
             raise _failed(argv[0], ended)
         return ended
 
@@ -243,7 +248,7 @@ def _filters(wanted: Wanted) -> list[str]:
 
 def _new_mark() -> str:
     # No digit at its start: squeue would take it for a width.
-    return "".join(secrets.choice(string.ascii_letters) for _ in range(12))
+    return "".join(secrets.choice(string.ascii_letters) for _ in range(20))
 
 
 def _pairs(amounts: str) -> tuple[tuple[str, str], ...]:

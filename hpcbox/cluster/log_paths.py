@@ -30,23 +30,22 @@ def expand(pattern: str, values: Mapping[str, str]) -> str:
     return _PATTERN.sub(replaced, pattern)
 
 
-def batch_path(shown: str, field: str, first_node: str) -> str:
+def batch_path(shown: str, field: str, values: Mapping[str, str]) -> str:
     """Return a file of a batch script from `scontrol --oneliner show job`, "" when it has none.
 
-    scontrol expands what it knows; the node is known to us. The last field of that name counts: a
-    job's name, which may hold anything, comes first.
+    scontrol expands part of the patterns, and none with a width. The last field of that name
+    counts: a job's name, which may hold anything, comes first.
 
     Args:
         shown: the line of one job.
         field: "StdOut" or "StdErr".
-        first_node: where the script runs, "" while it waits.
+        values: letter → text, as for `expand`.
     """
     _, found, rest = shown.rpartition(f" {field}=")
     if not found:
         return ""
     path = re.split(r" [A-Z][A-Za-z/:]*=|\s*$", rest, maxsplit=1)[0]
-    if path in ("", "(null)"):
+    if path == "(null)":
         return ""
-    node = {"N": first_node.partition(".")[0]} if first_node else {}
     # The batch script is task 0 on the job's node 0 (slurmstepd's fname.c).
-    return expand(path, {"n": "0", "t": "0", "s": "batch"} | node)
+    return expand(path, {"n": "0", "t": "0", "s": "batch", **values})

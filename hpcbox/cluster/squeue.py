@@ -32,9 +32,15 @@ def step_format(mark: str) -> str:
 
 
 def _format(fields: Sequence[str], free: Sequence[str], mark: str) -> str:
-    # The first mark ends the plain fields: what squeue prints between records stays apart.
+    middle, end = _halves(mark)
     plain = [f"{name}:{SEPARATOR}" for name in fields[:-1]]
-    return ",".join([*plain, f"{fields[-1]}:{mark}", *(f"{name}:{mark}" for name in free)])
+    parted = [f"{name}:{middle}" for name in (fields[-1], *free[:-1])]
+    return ",".join([*plain, *parted, f"{free[-1]}:{end}"])
+
+
+def _halves(mark: str) -> tuple[str, str]:
+    """What parts free fields, and what ends a record."""
+    return mark[: len(mark) // 2], mark[len(mark) // 2 :]
 
 
 def variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -52,8 +58,9 @@ class Records:
 
     def __init__(self, mark: str, free: int) -> None:
         """Take the mark of the format and how many free fields a record has."""
-        self._mark = mark.encode()
-        self._end = self._mark + b"\n"
+        middle, end = _halves(mark)
+        self._mark = middle.encode()
+        self._end = f"{end}\n".encode()
         self._pieces = free + 2
         self._rest = b""
 

@@ -13,7 +13,7 @@ from hpcbox.container.user_root import OWN_FOLDER, Plan
 from hpcbox.errors import NodeSetupFailed, StoreError
 from hpcbox.request.mounts import Mount
 from hpcbox.request.wire import ContainerRequest
-from hpcbox.store import images
+from hpcbox.store import images, paths
 
 __all__ = ["OWN_FOLDER", "Event", "Exited", "NotStarted", "Started", "UserContainer"]
 
@@ -78,10 +78,8 @@ class UserContainer:
             MountRefused: a mount has no source or no place.
             StoreError: the image isn't in the store.
         """
+        record = _record(store, digest)
         store = os.path.realpath(store)
-        record = images.read_record(store, digest)
-        if record is None:
-            raise StoreError(f"the image {digest} isn't in store {store}")
         plan = Plan(
             request,
             record,
@@ -200,6 +198,17 @@ class UserContainer:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _record(store: str, digest: str) -> images.ImageRecord:
+    try:
+        paths.check_owner(store)
+    except OSError as error:
+        raise StoreError(f"cannot read store {store}: {error.strerror}") from error
+    record = images.read_record(store, digest)
+    if record is None:
+        raise StoreError(f"the image {digest} isn't in store {store}")
+    return record
 
 
 def _kill(process: int) -> None:

@@ -4,9 +4,9 @@ Numbers, addresses and times are masked, which turns a line into a template; ran
 of templates are equal, as far as each has come, print the same.
 """
 
+import itertools
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -133,27 +133,33 @@ class Grouping:
 
     def _main_path(self) -> dict[_Branch, int | None]:
         """The branches that most ranks take, each with the line where they leave it (None: not)."""
-        weights = Counter[_Branch]()
-        for place in self._places.values():
-            weights.update(_ancestry(place.branch))
-        path: dict[_Branch, int | None] = {}
+        members: dict[_Branch, set[int]] = {}
+        for rank, place in self._places.items():
+            for branch in _ancestry(place.branch):
+                members.setdefault(branch, set()).add(rank)
+        path: dict[_Branch, int | None] = {self._root: None}
         branch = self._root
-        while True:
-            staying = weights[branch]
+        while (parting := self._parting(branch, members)) is not None:
+            path[branch], branch = parting.start, parting
             path[branch] = None
-            # In the order of lines: who leaves early isn't there later.
-            for (start, _), child in sorted(branch.children.items(), key=lambda item: item[0][0]):
-                staying -= weights[child]
-                behind = sum(
-                    place.branch is branch and place.lines <= start
-                    for place in self._places.values()
-                )
-                if weights[child] > staying - behind:
-                    path[branch] = start
-                    branch = child
-                    break
-            else:
-                return path
+        return path
+
+    def _parting(self, branch: _Branch, members: dict[_Branch, set[int]]) -> _Branch | None:
+        """The first child that has more ranks than go on in the branch there, None for none."""
+        staying = members[branch].copy()
+        children = sorted(branch.children.values(), key=lambda child: child.start)
+        for start, group in itertools.groupby(children, key=lambda child: child.start):
+            leaving = list(group)
+            staying.difference_update(*(members[child] for child in leaving))
+            most = max(leaving, key=lambda child: _weight(members[child]))
+            further = {
+                rank
+                for rank in staying
+                if self._places[rank].branch is not branch or self._places[rank].lines > start
+            }
+            if _weight(members[most]) > _weight(further):
+                return most
+        return None
 
     def _group(
         self, point: "_Point | None", ranks: list[int], main: dict[_Branch, int | None]
@@ -185,6 +191,11 @@ def _left_at(place: _Place, main: dict[_Branch, int | None]) -> _Point | None:
         if most_leave is not None and leaves > most_leave:
             return branch, most_leave
     return None
+
+
+def _weight(ranks: set[int]) -> tuple[int, int]:
+    """What is compared to find the most: of as many, those with the lowest rank."""
+    return len(ranks), -min(ranks, default=0)
 
 
 def _ancestry(branch: _Branch) -> Iterator[_Branch]:

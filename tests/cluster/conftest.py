@@ -9,6 +9,7 @@ import pytest
 
 from hpcbox.cluster.commands import CommandClient
 from tests.services import slurm_commands
+from tests.services.commands import wait_until
 from tests.services.slurm import Cluster
 
 if TYPE_CHECKING:
@@ -34,4 +35,8 @@ def alice(alice_path: Path, plain_cluster: Cluster) -> Iterator[CommandClient]:
     """The client as alice has it; the queue is empty afterwards."""
     yield CommandClient(environment={**os.environ, "PATH": f"{alice_path}:{os.environ['PATH']}"})
     plain_cluster.run(["scancel", "--user=alice"], check=True)
-    plain_cluster.wait_idle()
+    wait_until(
+        lambda: plain_cluster.run(["squeue", "-h"], check=True).stdout == "",
+        timeout_seconds=20,
+        what="the queue is empty",
+    )

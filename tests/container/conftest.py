@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.container import asking
+from tests.container import asking, verbs
 from tests.services.registry import Registry
 from tests.services.slurm import Cluster
 from tests.services.small_images import file, folder, push_image, symlink, tar
@@ -91,3 +91,19 @@ def cluster() -> Iterator[Cluster]:
 def way(cluster: Cluster, request: pytest.FixtureRequest) -> asking.Way:
     """A way into a container: `hpcbox run`, or srun with the plugin."""
     return asking.Way(cluster, site=request.param == "site")
+
+
+@pytest.fixture(scope="session")
+def bare(image_registry: Registry, image_store: Path) -> str:
+    """Reference of an image in the store whose config names no command."""
+    push_image(image_registry, "bare:1", tar(*busybox()))
+    reference = f"{image_registry.address}/bare:1"
+    pull_here(reference, image_store)
+    return reference
+
+
+@pytest.fixture
+def verb(image_registry: Registry, image_store: Path, tools: str) -> verbs.Verb:
+    """`hpcbox run` of the image with tools."""
+    assert tools
+    return verbs.Verb(image_store, f"{image_registry.address}/tools:1")
