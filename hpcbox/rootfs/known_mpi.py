@@ -7,8 +7,8 @@ that can't be read or written is no error.
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from hpcbox.errors import StoreError
@@ -28,11 +28,22 @@ def of_record(store: str, record: images.ImageRecord) -> tuple[mpi.MpiSupport, .
     Raises:
         StoreError: a layer can't be opened.
     """
-    opened = images.open_layers(store, record)
+    with opened_root(store, record) as root:
+        return mpi.probe(root, record.env)
+
+
+@contextmanager
+def opened_root(store: str, record: images.ImageRecord) -> Iterator[StackedRoot]:
+    """Give the files of an image in the store.
+
+    Raises:
+        StoreError: a layer can't be opened.
+    """
+    layers_opened = images.open_layers(store, record)
     try:
-        return mpi.probe(StackedRoot(Stack(opened)), record.env) if opened else ()
+        yield StackedRoot(Stack(layers_opened))
     finally:
-        for descriptor in opened:
+        for descriptor in layers_opened:
             os.close(descriptor)
 
 
@@ -41,6 +52,14 @@ def remember_record(store: str, record: images.ImageRecord, environ: Mapping[str
     if recall(record.digest, environ) is None:
         with suppress(StoreError):
             remember(record.digest, of_record(store, record), environ)
+
+
+def has_any(environ: Mapping[str, str]) -> bool:
+    """Whether anything is remembered at all."""
+    try:
+        return bool(os.listdir(_folder(environ)))
+    except OSError:
+        return False
 
 
 def recall(digest: str, environ: Mapping[str, str]) -> tuple[mpi.MpiSupport, ...] | None:
@@ -71,8 +90,12 @@ def _file(digest: str, environ: Mapping[str, str]) -> str:
     name = digest.removeprefix("sha256:")
     if not paths.is_hex(name):
         raise ValueError(name)
+    return f"{_folder(environ)}/{name}.json"
+
+
+def _folder(environ: Mapping[str, str]) -> str:
     cache = environ.get("XDG_CACHE_HOME") or f"{environ.get('HOME', '')}/.cache"
-    return f"{cache}/hpcbox/mpi/{name}.json"
+    return f"{cache}/hpcbox/mpi"
 
 
 def _support(table: Any) -> mpi.MpiSupport:
