@@ -14,7 +14,7 @@ _CONTROL = re.compile(
     "|([\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff])"
 )
 # An escape sequence, or a carriage return, whose rest may come with the next piece.
-_UNFINISHED = re.compile("(\x1b(\\[[0-9;:]{0,32})?|\r)$")
+_UNFINISHED = re.compile("(\x1b(\\[[0-9;:]{0,32})?|\r)\\Z")
 RESET = "\x1b[0m"
 
 
