@@ -1,6 +1,6 @@
-"""Draws contrib/screen.svg for README: the ranks of the recorded cluster, compared.
+"""Draws contrib/screen.svg for README: the ranks of the recorded cluster, the odd one marked.
 
-    build/venv/bin/python contrib/picture.py [FILE]
+Use: build/venv/bin/python contrib/picture.py [FILE].
 """
 
 import asyncio
