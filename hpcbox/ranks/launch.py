@@ -25,7 +25,8 @@ from hpcbox.settings import Settings
 _GRACE_SECONDS = 2.0
 _AFTER_INTERRUPT_SECONDS = 3.0
 _FINISH_SECONDS = 4.0
-_MPIEXEC_SECONDS = 3.0
+_PROXIES_SECONDS = 3.0
+_MPIEXEC_SECONDS = 0.5
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -182,9 +183,10 @@ class _Launch:
                 self._delivery.say(
                     "the image has no /bin/sh: the ranks' output comes merged, and isn't kept"
                 )
-        self._state.start(way, address, words)
         if self._plan.input != "none":
-            self._connect_stdin()
+            # Hydra forgets an end of stdin that comes before its proxies do.
+            self._state.call_when_started(int(self._plan.input), self._connect_stdin)
+        self._state.start(way, address, words)
 
     def _address(self) -> str:
         """Return the first node's address as the others see it."""
@@ -195,12 +197,9 @@ class _Launch:
             return _own_address(others[0])
         return address
 
-    def _connect_stdin(self) -> None:
-        rank = int(self._plan.input)
-        for node in self._state.nodes:
-            if node.share.first <= rank < node.share.first + node.share.count:
-                reader = StdinReader(partial(node.link.send, frames.STDIN))
-                self._state.stdin_room = reader.make_room
+    def _connect_stdin(self, node: Node) -> None:
+        reader = StdinReader(partial(node.link.send, frames.STDIN))
+        self._state.stdin_room = reader.make_room
 
     async def _watch(self) -> None:
         """Wait for the ranks' end, and end them when something goes wrong."""
@@ -225,9 +224,11 @@ class _Launch:
                 lambda: state.ranks_have_ended or self._interrupts > 1, seconds + _GRACE_SECONDS
             )
         elif not state.is_over and state.book.first_failure is None:
-            # As long as somebody reads slowly this may take, but mpiexec has nothing to wait for.
+            await state.until(lambda: not state.proxies_run, _PROXIES_SECONDS)
+            # That of MPICH 4.0.2 never ends once it has passed stdin on, and nobody needs it now.
             await state.until(lambda: not state.mpiexec_runs, _MPIEXEC_SECONDS)
-            await state.until(lambda: state.is_over or self._ended_by != 0)
+            # As long as somebody reads slowly this may take.
+            await state.until(lambda: state.has_all_output or self._ended_by != 0)
 
     async def _finish(self) -> None:
         """Let the agents tidy up, take the last of the output, and see them go."""

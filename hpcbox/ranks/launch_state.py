@@ -53,6 +53,7 @@ class LaunchState:
         book: the ranks.
         has_started: whether ranks may run.
         mpiexec_runs: whether hydra's mpiexec does.
+        proxies_run: numbers of its proxies that do.
         stdin_room: called with a number of bytes when the reading rank's side takes more.
     """
 
@@ -66,9 +67,11 @@ class LaunchState:
         self._changed = asyncio.Event()
         self._lines = hydra.LaunchLines(len(shares))
         self.mpiexec_runs = False
+        self.proxies_run: set[int] = set()
         self._is_merged = False
         self._mpiexec_words = b""
         self._pending_failures = 0
+        self._when_started: dict[int, Callable[[Node], None]] = {}
         self._told_at = self._loop.time()
         self._error: HpcboxError | None = None
 
@@ -77,6 +80,11 @@ class LaunchState:
         """Whether all ranks have ended, and all they wrote has come."""
         running = self.book.running or self.book.open or self.mpiexec_runs
         return not (running or self._pending_failures)
+
+    @property
+    def has_all_output(self) -> bool:
+        """Whether all that ranks wrote has come."""
+        return not self.book.open
 
     @property
     def ranks_have_ended(self) -> bool:
@@ -113,6 +121,10 @@ class LaunchState:
         for node in self.nodes:
             own = words if node is self.nodes[0] else []
             node.link.send(frames.START, [way, address, *own])
+
+    def call_when_started(self, rank: int, then: "Callable[[Node], None]") -> None:
+        """Call with its node as soon as a rank runs."""
+        self._when_started[rank] = then
 
     def send_to_all(self, kind: int, *values: int) -> None:
         """Send every agent the same."""
@@ -160,6 +172,8 @@ class LaunchState:
         match frame.kind, frame.values:
             case frames.STARTED, (rank, _pid):
                 self.book.start(rank)
+                if rank in self._when_started:
+                    self._when_started.pop(rank)(node)
             case frames.EXITED, (rank, code, last_lines):
                 self.book.exit(rank, code, last_lines)
             case frames.CLOSED, (rank,):
@@ -201,6 +215,7 @@ class LaunchState:
                 self.book.fail(Failure(error.exit_code, str(error)))
                 return
             for proxy in proxies:
+                self.proxies_run.add(proxy.number)
                 self.nodes[proxy.number].link.send(frames.PROXY, proxy.number, proxy.words)
         if self._is_merged and key == MPIEXEC:
             self._delivery.take(0, self.nodes[0].share.node, stream, block, lambda: None)
@@ -212,6 +227,7 @@ class LaunchState:
             text = f"hydra's proxy on {node.share.node} {describe(code)}"
             self.book.fail(Failure(code, text))
         if key != MPIEXEC:
+            self.proxies_run.discard(key - FIRST_PROXY)
             return
         self.mpiexec_runs = False
         if code:
