@@ -7,8 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from textual import events
+
 from hpcbox_tui.app import HpcboxApp
 from hpcbox_tui.demo.cluster import DemoCluster
+from hpcbox_tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -57,6 +60,19 @@ class Stage:
     async def type(self, text: str) -> None:
         """Type a text."""
         await self.press(*(NAMES.get(character, character) for character in text))
+
+    async def paste(self, text: str) -> None:
+        """Paste a text into the open prompt, which is quicker than typing it."""
+        focused = self.app.screen.focused
+        assert isinstance(focused, Prompt)
+        focused.post_message(events.Paste(text))
+        await self.until(lambda: text in focused.value, "the text is there")
+
+    async def command(self, line: str) -> None:
+        """Give a command."""
+        await self.press("colon")
+        await self.paste(line)
+        await self.press("enter")
 
     async def until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait until something is shown; fails with what is on the screen instead."""

@@ -68,8 +68,7 @@ async def test_filters_know_fields_and_inverse_words(tmp_path: Path) -> None:
 
 async def test_o_sorts_by_the_next_column_and_capital_o_turns_it_round(tmp_path: Path) -> None:
     async with playing(tmp_path) as stage:
-        await stage.type(":sort name")
-        await stage.press("enter")
+        await stage.command("sort name")
         assert stage.row_of("cp2k-md") < stage.row_of("eval") < stage.row_of("vasp-held")
         assert "NAME▴" in stage.text()
 
@@ -145,8 +144,7 @@ async def look_again(stage: Stage) -> None:
 async def test_the_cursor_stays_on_its_job_when_others_come_and_go(tmp_path: Path) -> None:
     async with playing(tmp_path) as stage:
         client = stage.cluster.client
-        await stage.type(":sort id")
-        await stage.press("enter")
+        await stage.command("sort id")
         table = stage.app.screen.query_one("#queue")
         await stage.press("G", "k")
         chosen = table.chosen_job()  # type: ignore[attr-defined]
@@ -230,8 +228,7 @@ async def test_a_changes_between_everybodys_jobs_and_mine(tmp_path: Path) -> Non
 
         await stage.press("a")
         await stage.shows("lammps")
-        await stage.type(":me")
-        await stage.press("enter")
+        await stage.command("me")
         await stage.shows_not("lammps")
 
 
