@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "batch.h"
 #include "channel.h"
@@ -225,7 +226,12 @@ void step_task_exited(spank_t spank)
 	if (step.output[0] < 0 || spank_get_item(spank, S_TASK_GLOBAL_ID, &rank) != ESPANK_SUCCESS
 	    || spank_get_item(spank, S_TASK_EXIT_STATUS, &status) != ESPANK_SUCCESS)
 		return;
-	(void) output_settle(step.output[0], rank, status);
+	if (output_settle(step.output[0], rank, status) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
+		return;
+	/* scancel kills spool and tasks alike; here the spool alone was. */
+	slurm_error("hpcbox: %s: the process that keeps the output of this step was killed: ranks that print after"
+		    " that get SIGPIPE — leave it alone, or use --container-output=pass", step.node);
+	cleanup_close(&step.output[0]);
 }
 
 void step_end(void)

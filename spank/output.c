@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -90,11 +91,13 @@ bool output_settle(int channel, uint32_t rank, int status)
 {
 	AUTO_MESSAGE struct message answer = MESSAGE_INIT;
 	struct message question = MESSAGE_INIT;
+	char mark;
 
 	question.kind = 'X';
 	question.length = (size_t) snprintf(question.text, sizeof(question.text), "%u %d", rank, status);
+	/* A spool at work has left a byte here. */
 	if (!ask(channel, &question, &answer))
-		return false;
+		return recv(channel, &mark, 1, MSG_DONTWAIT | MSG_PEEK) != 1;
 	/* With the last task's answer comes the spool's pidfd, since it ends now: Slurm sleeps for a
 	 * second when it finds a process of the step that is still about to die. */
 	if (answer.fds[0] >= 0)

@@ -7,7 +7,8 @@ lives in the step's cgroup, and stays until slurmstepd has gone. It hears from t
     a task       ─► T  "RANK PID", descriptors: answer, the read ends of its stdout and stderr,
                        where these went before, and a file with its words and variables
                     ◄─ K: go on · P TEXT: the output can't be kept, go on without · E TEXT: end
-    slurmstepd   ─► X  "RANK STATUS" (of wait(2)), a descriptor: answer
+    slurmstepd   ◄─ S: a rank's output is kept here, so that our death is a matter
+                 ─► X  "RANK STATUS" (of wait(2)), a descriptor: answer
                     ◄─ K, as soon as all that the rank wrote is on file and passed on; after
                        the last task with our pidfd, as we end then
 
@@ -203,6 +204,8 @@ class _StepSpool:
             for descriptor in descriptors[1:5]:
                 os.close(descriptor)
             return
+        if not self._ranks:
+            packets.send(self._channel, b"S")
         self._ranks.append(rank)
         for stream, source, target in (
             (layout.OUT, out, out_target),

@@ -65,6 +65,7 @@ static const char *divert(const char *answer, enum output_result *result, struct
 static void settle(void)
 {
 	int ends[2], out = memfd_create("seen", 0);
+	char mark;
 
 	ok(channel_pair(ends) == 0, "a channel opens");
 	if (fork() == 0)
@@ -73,10 +74,16 @@ static void settle(void)
 	wait(NULL);
 	if (fork() == 0)
 		play_spool(ends[1], "", out);
-	ok(!output_settle(ends[0], 3, 256), "a spool that dies instead is no answer");
+	ok(output_settle(ends[0], 3, 256), "a spool that was never at work isn't missed");
+	wait(NULL);
+	ok(write(ends[1], "S", 1) == 1, "a spool is at work");
+	if (fork() == 0)
+		play_spool(ends[1], "", out);
+	ok(!output_settle(ends[0], 3, 256), "one that dies instead of answering is missed");
 	wait(NULL);
 	close(ends[1]);
-	ok(!output_settle(ends[0], 3, 256), "nor is one that isn't there");
+	ok(!output_settle(ends[0], 3, 256), "also by the next task");
+	ok(read(ends[0], &mark, 1) == 1, "its mark stays");
 	close(ends[0]);
 	close(out);
 }
