@@ -26,6 +26,7 @@ RESOLVE_IN_ROOT = 0x10
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 MS_RDONLY = 0x1
@@ -36,6 +37,7 @@ MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_MOVE = 0x2000
 MS_REC = 0x4000
+MS_UNBINDABLE = 1 << 17
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MNT_DETACH = 0x2
@@ -51,14 +53,25 @@ MOUNT_ATTR_NOEXEC = 0x8
 MOUNT_ATTR_IDMAP = 0x00100000
 
 # signal(7), the same on x86 and ARM; the signal module costs enum.
+SIGHUP = 1
+SIGINT = 2
+SIGQUIT = 3
 SIGKILL = 9
+SIGUSR1 = 10
+SIGUSR2 = 12
 SIGTERM = 15
+SIGCHLD = 17
+SIGTTOU = 22
+# si_code of a signal that the kernel sent by itself, as a terminal's SIGINT; sigaction(2).
+SI_KERNEL = 0x80
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 _FSOPEN_CLOEXEC = 0x1
@@ -67,7 +80,13 @@ _FSCONFIG_SET_FLAG = 0
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_SET_FD = 5
 _FSCONFIG_CMD_CREATE = 6
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_SIGSET_BYTES = 128
+_SIG_BLOCK = 0
+_SFD_CLOEXEC = os.O_CLOEXEC
+_SIGNAL_BYTES = 128
 
+_SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
@@ -212,6 +231,49 @@ def prctl(option: int, argument: int = 0) -> int:
     """Operate on this process; PR_* names the operation."""
     rest = [ctypes.c_ulong(value) for value in (argument, 0, 0, 0)]
     return _check("prctl", _LIBC.prctl(ctypes.c_int(option), *rest))
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good: no program that is executed later can gain one.
+
+    The bounding set goes first, which needs CAP_SETPCAP; without it (a process that had no
+    capability anyway) it stays, and no_new_privs alone keeps programs from gaining any.
+    capabilities(7).
+    """
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    for capability in range(64):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError:
+            # EINVAL: beyond the last one that this kernel has. EPERM: see above.
+            break
+    header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
+    _check("capset", _LIBC.capset(ctypes.c_char_p(header), ctypes.c_char_p(bytes(24))))
+
+
+def signal_descriptor(*numbers: int) -> int:
+    """Block signals in this thread; return a descriptor from which they can be read instead.
+
+    Blocked signals stay so over fork and exec unless whoever does that takes care. signalfd(2).
+    """
+    signals = ctypes.create_string_buffer(_SIGSET_BYTES)
+    _LIBC.sigemptyset(signals)
+    for number in numbers:
+        _check("sigaddset", _LIBC.sigaddset(signals, ctypes.c_int(number)))
+    _LIBC.pthread_sigmask(ctypes.c_int(_SIG_BLOCK), signals, None)
+    return _check("signalfd", _LIBC.signalfd(ctypes.c_int(-1), signals, ctypes.c_int(_SFD_CLOEXEC)))
+
+
+def read_signal(descriptor: int) -> tuple[int, int]:
+    """Wait for a signal of `signal_descriptor`; return its number and its si_code."""
+    number, _errno, code = struct.unpack_from("=Iii", os.read(descriptor, _SIGNAL_BYTES))
+    return number, code
+
+
+def pidfd_send_signal(process: int, number: int) -> None:
+    """Send a signal to the process of a pidfd, whatever its pid means by now. Linux 5.1."""
+    _call("pidfd_send_signal", _SYS_PIDFD_SEND_SIGNAL, process, number, None, 0)
 
 
 def syncfs(descriptor: int) -> None:

@@ -213,7 +213,7 @@ def _fork_user_child(order: Order, site: Site, request: bytes) -> packets.Socket
     def role(socket: packets.Socket) -> None:
         from hpcbox.container import opener  # noqa: PLC0415 - pwd and grp load in this child only
 
-        opener.serve(socket, request, site.mounts, container_root.ROOT)
+        opener.serve(socket, request, site.mounts)
 
     return _fork((order.uid, order.gid, order.groups), role)[1]
 

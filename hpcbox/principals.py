@@ -95,7 +95,7 @@ def fork(
         return child
     status = 1
     try:
-        _close_all_but(socket.fileno(), *keep)
+        close_all_but(socket.fileno(), *keep)
         if not network:
             kernel.unshare(kernel.CLONE_NEWNET)
         become(*account, death_signal)
@@ -116,7 +116,8 @@ def _say(socket: packets.Socket, text: str) -> None:
         return
 
 
-def _close_all_but(*kept: int) -> None:
+def close_all_but(*kept: int) -> None:
+    """Close this process's descriptors except 0, 1, 2 and these."""
     first = 3
     for descriptor in sorted(kept):
         os.closerange(first, descriptor)

@@ -44,7 +44,9 @@ def test_the_node_program_loads_nothing_beyond_the_list() -> None:
     }
 
 
-@pytest.mark.parametrize("child", ["hpcbox.container.opener", "hpcbox.store.librarian"])
+@pytest.mark.parametrize(
+    "child", ["hpcbox.container.opener", "hpcbox.store.librarian", "hpcbox.container.user_mode"]
+)
 def test_the_children_load_no_heavy_module(child: str) -> None:
     heavy = {"json", "re", "enum", "typing", "dataclasses", "pathlib", "logging", "tomllib"}
 

@@ -16,11 +16,15 @@ from hpcbox.errors import HpcboxError, RequestError
 
 # Verb → what `hpcbox --help` says of it, in the order of a user's day.
 VERBS = {
+    "run": "run a command in an image, on this machine",
+    "srun": "start the ranks of a job in an image, by srun or over ssh",
     "pull": "fetch an image into the store",
     "images": "list the images in the store",
     "inspect": "show an image's manifest and config",
     "rm": "remove an image from the store",
     "resolve": "print the digest a reference stands for now",
+    "ps": "list jobs, or show one job's steps and ranks",
+    "logs": "show what a job's ranks have printed",
     "settings": "show the settings and where they come from",
     "tui": "queues, allocations and ranks on a screen",
 }
@@ -43,6 +47,7 @@ def _overview() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hpcbox {hpcbox.__version__}")
     parser.add_argument("--debug", action="store_true", help="show the trace of an error")
+    parser.add_argument("--demo", action="store_true", help="a recorded cluster on the screens")
     parser.add_argument("verb", nargs="?", metavar="VERB", help="what to do (default: tui)")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
@@ -52,7 +57,8 @@ def _run(words: Sequence[str]) -> int:
     overview = _overview()
     parsed = overview.parse_args(words)
     verb = parsed.verb or "tui"
-    if parsed.verb is None and not sys.stdout.isatty():
+    rest = ["--demo", *parsed.rest] if parsed.demo and verb == "tui" else parsed.rest
+    if parsed.verb is None and not parsed.demo and not sys.stdout.isatty():
         overview.print_help()
         return 0
     if verb not in VERBS:
@@ -65,10 +71,17 @@ def _run(words: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    arguments = parser.parse_args(parsed.rest)
-    from hpcbox import settings  # noqa: PLC0415 - after --help, which needs none
+    try:
+        # srun's rules for options differ from argparse's.
+        read = getattr(module, "read_arguments", argparse.ArgumentParser.parse_args)
+        arguments = read(parser, rest)
+        from hpcbox import settings  # noqa: PLC0415 - after --help, which needs none
 
-    return int(module.run(arguments, settings.load()))
+        return int(module.run(arguments, settings.load()))
+    except HpcboxError as error:
+        # A verb that ends with its command's code has one code for all that isn't the command's.
+        error.exit_code = getattr(module, "FAILURE_CODE", error.exit_code)
+        raise
 
 
 def main(words: Sequence[str] | None = None) -> int:

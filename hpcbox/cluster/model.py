@@ -39,6 +39,7 @@ class Job:
         tasks: how many jobs this line stands for (1; the rest of an array has more).
         node_list: compressed, "" while pending.
         submitted, started: seconds since 1970, None when unknown.
+        container: image reference of --container, "" for none or when it wasn't asked for.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Job:
     node_list: str
     submitted: int | None
     started: int | None
+    container: str = ""
 
     @property
     def is_running(self) -> bool:
@@ -95,6 +97,7 @@ class JobDetail:
 
     Attributes:
         job: its line in the queue.
+        number: its own id, which its folders carry: 15 for element 12_3 of an array.
         work_dir: working directory, "" when unknown.
         stdout, stderr: files of the batch script with Slurm's patterns expanded, "" for none.
         container: image reference of --container, or "".
@@ -105,6 +108,7 @@ class JobDetail:
     """
 
     job: Job
+    number: int
     work_dir: str
     stdout: str
     stderr: str
@@ -125,6 +129,7 @@ class Queue:
         query_seconds: how long the query took.
         cluster: the cluster's name, "" when unknown.
         user: whose jobs were asked for, "" for everybody's.
+        skipped: how many lines were left out because they weren't understood.
     """
 
     jobs: tuple[Job, ...]
@@ -132,3 +137,4 @@ class Queue:
     query_seconds: float
     cluster: str
     user: str = ""
+    skipped: int = 0

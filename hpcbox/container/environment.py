@@ -6,6 +6,10 @@ environment, so that all there is to do is to set the image's variables that not
 Loaded on every node and step.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
 # What belongs to Slurm, to a process manager or to hpcbox is never the image's to set.
 _RESERVED_PREFIXES = ("SLURM", "SPANK_", "PMI_", "PMI2_", "PMIX_", "HPCBOX_", "SRUN_", "SBATCH_")
 
@@ -26,3 +30,17 @@ def image_variables(image_env: tuple[str, ...], host_names: tuple[str, ...]) -> 
             continue
         chosen[name] = value
     return [f"{name}={value}" for name, value in chosen.items()]
+
+
+def task_variables(
+    host: "Mapping[str, str]", image_part: "Iterable[tuple[str, str]]", image: str, digest: str
+) -> dict[str, str]:
+    """Return all variables of a task, where nobody has a job's environment prepared already.
+
+    Args:
+        host: the environment of the one who starts it.
+        image_part: names and values of `image_variables`.
+        image: the reference as typed.
+        digest: `sha256:HEX` of the image.
+    """
+    return {**host, **dict(image_part), "HPCBOX_IMAGE": image, "HPCBOX_IMAGE_DIGEST": digest}

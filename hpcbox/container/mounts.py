@@ -17,9 +17,9 @@ _IMAGE_FOLDERS = ("/", "/opt", "/root", "/var")
 def kernel_mounts() -> list[Mount]:
     """Return the mounts of the kernel's own trees; /dev keeps its devices."""
     return [
-        Mount("/proc", "/proc", NOSUID | NODEV, required=True),
-        Mount("/sys", "/sys", NOSUID | NODEV, required=True),
-        Mount("/dev", "/dev", NOSUID, required=True),
+        Mount("/proc", "/proc", NOSUID | NODEV, required=True, origin="hpcbox"),
+        Mount("/sys", "/sys", NOSUID | NODEV, required=True, origin="hpcbox"),
+        Mount("/dev", "/dev", NOSUID, required=True, origin="hpcbox"),
     ]
 
 
@@ -29,24 +29,25 @@ def folder_mounts(request: ContainerRequest, site_mounts: tuple[str, ...]) -> li
     Raises:
         MountRefused: the user's list breaks the grammar or the rules.
     """
+    folders = [("/tmp", "hpcbox"), *((path, "site") for path in site_mounts)]  # noqa: S108
+    if _wants_working_directory(request.cwd, [path for path, _ in folders]):
+        folders.append((request.cwd, "working directory"))
     mounts = [
-        Mount(path, path, NOSUID | NODEV, required=False)
-        for path in ("/tmp", *site_mounts)  # noqa: S108
+        Mount(path, path, NOSUID | NODEV, required=False, origin=origin) for path, origin in folders
     ]
-    if _wants_working_directory(request.cwd, mounts):
-        mounts.append(Mount(request.cwd, request.cwd, NOSUID | NODEV, required=False))
     script = os.path.dirname(request.script)
     if script.startswith("/") and not any(is_below(script, mount.target) for mount in mounts):
-        mounts.append(Mount(script, script, NOSUID | NODEV | RDONLY, required=True))
+        attributes = NOSUID | NODEV | RDONLY
+        mounts.append(Mount(script, script, attributes, required=True, origin="batch script"))
     return mounts + parse(request.mounts, request.cwd)
 
 
-def _wants_working_directory(cwd: str, mounts: list[Mount]) -> bool:
+def _wants_working_directory(cwd: str, mounted: list[str]) -> bool:
     if not cwd.startswith("/") or cwd in _IMAGE_FOLDERS:
         return False
     if any(is_below(cwd, tree) for tree in _IMAGE_TREES) or cwd.startswith("/lib"):
         return False
-    return not any(is_below(cwd, mount.target) for mount in mounts)
+    return not any(is_below(cwd, folder) for folder in mounted)
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -56,18 +56,28 @@ def enter_private_namespace() -> None:
 
 
 def mount_layers(
-    layers: list[int], service: tuple[int, int], user: tuple[int, int], upper_bytes: int
+    layers: list[int],
+    service: tuple[int, int],
+    user: tuple[int, int],
+    upper_bytes: int,
+    place: str = ROOT,
 ) -> int:
-    """Stack the layers below a fresh tmpfs upper at ROOT; return a descriptor of the root."""
+    """Stack the layers below a fresh tmpfs upper at a place; return a descriptor of the root.
+
+    Raises:
+        NodeSetupFailed: the kernel refused.
+    """
     upper = _upper(user, upper_bytes)
-    overlay.stack(overlay.cloned_layers(layers, service, user), upper, ROOT)
-    kernel.mount(None, ROOT, None, kernel.MS_PRIVATE)
-    return os.open(ROOT, os.O_PATH | os.O_CLOEXEC)
+    overlay.stack(overlay.cloned_layers(layers, service, user), upper, place)
+    # A mount of a folder above the place (`/:/host`) is not to show the root within itself.
+    kernel.mount(None, place, None, kernel.MS_UNBINDABLE)
+    return os.open(place, os.O_PATH | os.O_CLOEXEC)
 
 
 def _upper(user: tuple[int, int], size_bytes: int) -> tuple[int, int]:
     """Return descriptors of an upper and a work directory that belong to the user."""
-    tree = _tmpfs({"mode": "0755", "size": str(size_bytes) if size_bytes else "50%"})
+    size = str(size_bytes) if size_bytes else "50%"
+    tree = new_file_system("tmpfs", {"mode": "0755", "size": size})
     pair = []
     for name in ("upper", "work"):
         os.mkdir(name, overlay.ROOT_MODE, dir_fd=tree)
@@ -77,8 +87,13 @@ def _upper(user: tuple[int, int], size_bytes: int) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _tmpfs(options: dict[str, str]) -> int:
-    context = kernel.fsopen("tmpfs")
+def new_file_system(kind: str, options: dict[str, str]) -> int:
+    """Return a detached mount, nosuid and nodev, of a new file system of this kind.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    context = kernel.fsopen(kind)
     try:
         for key, value in options.items():
             kernel.fsconfig_string(context, key, value)
@@ -111,23 +126,50 @@ def mount_folders(socket: packets.Socket, root: int, image_part: int, user: tupl
         packets.send(socket, b"K")
 
 
-def _attach(source: packets.Packet, target: int, user: tuple[int, int]) -> None:
-    kind, attributes = SOURCE.unpack(source.payload)
+def _attach(packet: packets.Packet, target: int, user: tuple[int, int]) -> None:
+    kind, attributes = SOURCE.unpack(packet.payload)
     try:
-        if kind == TMPFS:
-            options = {"mode": "0755", "uid": str(user[0]), "gid": str(user[1])}
-            tree = _tmpfs(options)
+        attach(packet.descriptors[0] if kind == BIND else None, attributes, target, user)
+    finally:
+        for descriptor in (*packet.descriptors, target):
+            os.close(descriptor)
+
+
+def attach(source: int | None, attributes: int, target: int, user: tuple[int, int]) -> None:
+    """Mount a source with all that is mounted below it, or for None a tmpfs of the user's.
+
+    Args:
+        source: descriptor of what is to be seen at the target.
+        attributes: MOUNT_ATTR_* to add to those of the source.
+        target: descriptor of the place in the container root.
+        user: (uid, gid) of the job's user.
+
+    Raises:
+        NodeSetupFailed: the kernel refused.
+    """
+    try:
+        if source is None:
+            owner = {"uid": str(user[0]), "gid": str(user[1])}
+            tree = new_file_system("tmpfs", {"mode": "0755", **owner})
         else:
             flags = kernel.OPEN_TREE_CLONE | kernel.AT_EMPTY_PATH | kernel.AT_RECURSIVE
-            tree = kernel.open_tree(source.descriptors[0], "", flags)
-        kernel.mount_setattr(tree, attributes=attributes & _ATTRIBUTES, recursive=True)
-        kernel.move_mount(tree, target)
-        os.close(tree)
+            tree = kernel.open_tree(source, "", flags)
+        attach_tree(tree, attributes, target)
     except OSError as error:
         raise NodeSetupFailed(f"a mount of the container failed: {error.strerror}") from error
+
+
+def attach_tree(tree: int, attributes: int, target: int) -> None:
+    """Mount a detached tree, whose descriptor is closed, with further attributes at a target.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    try:
+        kernel.mount_setattr(tree, attributes=attributes & _ATTRIBUTES, recursive=True)
+        kernel.move_mount(tree, target)
     finally:
-        for descriptor in (*source.descriptors, target):
-            os.close(descriptor)
+        os.close(tree)
 
 
 def expect(packet: packets.Packet | None, kinds: bytes, who: str) -> packets.Packet:
@@ -152,5 +194,6 @@ def pivot(root: int) -> None:
     From here on a path that this process used would be one of the image.
     """
     os.fchdir(root)
+    kernel.mount(None, ".", None, kernel.MS_PRIVATE)
     kernel.pivot_root(".", ".")
     kernel.umount2(".", kernel.MNT_DETACH)

@@ -28,16 +28,26 @@ class Mount:
         source: absolute path on the node, or "" for a tmpfs.
         target: absolute path inside, normal form.
         attributes: MOUNT_ATTR_* to add; those of the source stay.
+        origin: who wants it, for people.
         required: whether a missing source is an error or the mount is left out.
     """
 
-    __slots__ = ("attributes", "required", "source", "target")
+    __slots__ = ("attributes", "origin", "required", "source", "target")
 
-    def __init__(self, source: str, target: str, attributes: int, *, required: bool) -> None:
+    def __init__(
+        self,
+        source: str,
+        target: str,
+        attributes: int,
+        *,
+        required: bool,
+        origin: str = "--container-mounts",
+    ) -> None:
         self.source = source
         self.target = target
         self.attributes = attributes
         self.required = required
+        self.origin = origin
 
 
 def parse(text: str, cwd: str) -> list[Mount]:

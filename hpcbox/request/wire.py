@@ -14,7 +14,7 @@ _TEXT_FIELDS = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_di
 
 
 class ContainerRequest:
-    """A request for a container.
+    """A request for a container; texts that are absent are empty.
 
     Attributes:
         image: the reference as typed.
@@ -34,14 +34,14 @@ class ContainerRequest:
 
     def __init__(self, fields: dict[str, str]) -> None:
         self.image = fields["image"]
-        self.digest = fields["digest"]
-        self.mounts = fields["mounts"]
-        self.workdir = fields["workdir"]
-        self.env = tuple(name for name in fields["env"].split(",") if name)
-        self.cwd = fields["cwd"]
-        self.submit_dir = fields["submit_dir"]
-        self.script = fields["script"]
-        self.run = fields["run"]
+        self.digest = fields.get("digest", "")
+        self.mounts = fields.get("mounts", "")
+        self.workdir = fields.get("workdir", "")
+        self.env = tuple(name for name in fields.get("env", "").split(",") if name)
+        self.cwd = fields.get("cwd", "")
+        self.submit_dir = fields.get("submit_dir", "")
+        self.script = fields.get("script", "")
+        self.run = fields.get("run", "")
 
 
 def read(data: bytes) -> ContainerRequest:

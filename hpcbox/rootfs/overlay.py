@@ -5,7 +5,8 @@ cloned and idmapped, service user → job's user, so that the user owns the whol
 unpacked it (mount_setattr(2); overlayfs on idmapped layers since Linux 5.19). Where that can't be
 had (user namespaces switched off, an old kernel or file system) the layers are stacked as they
 are: then files that only their owner may read are out of the user's reach.
-Loaded on every node and step; runs as root.
+In user mode the layers are the user's own already.
+Loaded on every node and step; runs as root, or in a user namespace as the user.
 """
 
 import os
@@ -56,7 +57,7 @@ def cloned_layers(layers: list[int], service: tuple[int, int], user: tuple[int, 
         NodeSetupFailed: a layer can't be mounted.
     """
     try:
-        namespace = _mapping_namespace(service, user)
+        namespace = _mapping_namespace(service, user) if service != user else None
     except OSError:
         namespace = None
     try:

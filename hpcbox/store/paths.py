@@ -65,18 +65,28 @@ def prepare(store: str) -> None:
         OSError: it can't be made.
     """
     os.makedirs(store, mode=0o700, exist_ok=True)
-    status = os.lstat(store)
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or not os.path.isdir(store):
-        raise StoreError(
-            f"store {store} is not a folder that belongs to uid {os.geteuid()} alone",
-            hint="remove it, or set another place: HPCBOX_STORE",
-        )
+    check_owner(store)
     for name in _FOLDERS:
         try:
             os.mkdir(f"{store}/{name}", 0o700)
         except FileExistsError:
             continue
     _check_format(store)
+
+
+def check_owner(store: str) -> None:
+    """Check that a store is this account's alone: in a shared folder anybody may have made it.
+
+    Raises:
+        StoreError: the folder belongs to somebody else or is open to others.
+        OSError: there is none.
+    """
+    status = os.lstat(store)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or not os.path.isdir(store):
+        raise StoreError(
+            f"store {store} is not a folder that belongs to uid {os.geteuid()} alone",
+            hint="remove it, or set another place: HPCBOX_STORE",
+        )
 
 
 def _check_format(store: str) -> None:

@@ -1,0 +1,108 @@
+"""Bringing an image into the store for a verb: the pull with its progress on stderr."""
+
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+
+from hpcbox.errors import ImageNotFound, shorten
+from hpcbox.image.progress import PhaseLines, Progress, Report
+from hpcbox.image.reference import Reference, parse_fetchable
+from hpcbox.settings import Settings
+from hpcbox.store import failures, paths, records
+from hpcbox.store.images import ImageRecord
+
+# When `ensured` asks the registry.
+ALWAYS, MISSING, NEVER = "always", "missing", "never"
+
+
+def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
+    """Return the record of an image that is complete in the store, pulling it if need be.
+
+    Args:
+        image: a reference, or with NEVER and MISSING also the digest of a stored image.
+        settings: the store, and how registries are reached.
+        policy: ALWAYS asks the registry first, MISSING only for an image that the store lacks,
+            NEVER not at all.
+
+    Raises:
+        HpcboxError: the image can't be had.
+    """
+    with failures.told(settings.store, "use an image"):
+        # Nothing is believed of a store that somebody else may have prepared.
+        paths.prepare(settings.store)
+    if policy != ALWAYS:
+        try:
+            return records.find(settings.store, image, settings.default_registry)
+        except ImageNotFound:
+            if policy == NEVER:
+                raise
+    reference = parse_fetchable(image, settings.default_registry)
+    with reporter() as report:
+        return pulled(reference, settings, report)
+
+
+def pulled(reference: Reference, settings: Settings, report: Report) -> ImageRecord:
+    """Pull an image; a signal that ends this process unwinds the pull first.
+
+    Raises:
+        HpcboxError: the image can't be had, or the store can't take it.
+    """
+    # For an image that is there none of this is loaded: it takes longer than the container.
+    from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
+    from hpcbox.rootfs.unpack import DirectorySink  # noqa: PLC0415
+    from hpcbox.store.pull import Limits, pull  # noqa: PLC0415
+
+    limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
+    with _signals_as_exceptions():
+        source = RegistrySource(reference, settings)
+        return pull(source, settings.store, DirectorySink(), limits, report)
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise, as SIGINT does: what is half made is removed then.
+
+    One that is ignored stays so: nohup(1) asks for that.
+    """
+    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for number, handler in old.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, _end)
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+@contextmanager
+def reporter(*, json_lines: bool = False, quiet: bool = False) -> Iterator[Report]:
+    """Give what shows a pull's progress on stderr: a line that changes, or lines."""
+    if quiet:
+        yield lambda _progress: None
+    elif json_lines:
+        yield lambda progress: print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
+    elif sys.stderr.isatty():
+        try:
+            yield _on_terminal
+        finally:
+            # What follows, an error too, begins on a line of its own.
+            print(file=sys.stderr)
+    else:
+        yield PhaseLines(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _on_terminal(progress: Progress) -> None:
+    # A line that wraps could not be taken back.
+    width = shutil.get_terminal_size().columns - 1
+    line = shorten(progress.line(), max(width, 20))
+    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
