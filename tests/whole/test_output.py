@@ -320,7 +320,7 @@ def test_a_requeued_job_keeps_both_runs_apart(cluster: Cluster, work: Path) -> N
     )
     cluster.run(["tee", f"{WORK}/job.sh"], input=script, check=True)
 
-    done = cluster.run(
+    cluster.run(
         ["sbatch", "--requeue", f"--container={IMAGE}", "job.sh"],
         cwd=WORK,
         check=True,
