@@ -101,7 +101,7 @@ class _Launch:
             async with asyncio.TaskGroup() as group:
                 for node in self._state.nodes:
                     group.create_task(self._enlist(node, connect, digest), name=node.share.node)
-        except* HpcboxError as errors:
+        except BaseExceptionGroup as errors:
             raise _first(errors) from None
         finally:
             digest.cancel()
@@ -176,6 +176,8 @@ class _Launch:
         address = self._address()
         words: list[str] = []
         if way == "hydra":
+            if self._plan.input not in ("0", "none"):
+                raise LaunchRefused("hydra gives stdin to rank 0 only", hint="leave --input out")
             hosts = [(share.node, share.count) for share in self._shares]
             words = hydra.mpiexec_words(mpiexec, hosts, address, self._plan.tasks)
             if not shell:
@@ -344,10 +346,12 @@ def _own_address(toward: str) -> str:
         return str(probe.getsockname()[0])
 
 
-def _first(errors: BaseExceptionGroup[HpcboxError]) -> HpcboxError:
-    """Return the first of several errors, which says how many there are."""
-    flat = [error for error in errors.exceptions if isinstance(error, HpcboxError)]
-    first = flat[0]
-    if len(flat) > 1:
-        first.message = f"{first.message} (and {len(flat) - 1} more)"
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first of several nodes' errors, which says how many there are; or a defect."""
+    known, defects = errors.split(HpcboxError)
+    if defects is not None or known is None:
+        return errors
+    first = known.exceptions[0]
+    if isinstance(first, HpcboxError) and len(known.exceptions) > 1:
+        first.message = f"{first.message} (and {len(known.exceptions) - 1} more)"
     return first

@@ -43,6 +43,7 @@ class QueueScreen(Frame):
         self._wanted = Wanted(user=None if everybody else user)
         self._me = user
         self._queue: Queue | None = None
+        self._counts = ""
         self._problem = ""
         self._asking = True
         self._watcher: QueueWatcher | None = None
@@ -86,6 +87,7 @@ class QueueScreen(Frame):
         self._problem, self._asking = message.problem, message.asking
         if message.queue is not None and message.queue is not self._queue:
             self._queue = message.queue
+            self._counts = count_states(message.queue.jobs)
             self.table.show_queue(message.queue, self._age())
         self._show_state()
 
@@ -116,8 +118,7 @@ class QueueScreen(Frame):
                 "everybody's jobs" if self._wanted.user is None else f"{self._wanted.user}'s jobs"
             )
             left.append((f" {harmless(queue.cluster)} · {harmless(whose)}", PLAIN))
-            counts = count_states(queue.jobs)
-            left.append((f" · {counts}" if counts else " · none", PLAIN))
+            left.append((f" · {self._counts}" if self._counts else " · none", PLAIN))
         if table.filter_text:
             left.append((f" · /{harmless(table.filter_text)}", WAITING))
         if table.marked_count():
