@@ -230,7 +230,7 @@ void step_task_exited(spank_t spank)
 		return;
 	/* scancel kills spool and tasks alike; here the spool alone was. */
 	slurm_error("hpcbox: %s: the process that keeps the output of this step was killed: ranks that print after"
-		    " that get SIGPIPE — leave it alone, or use --container-output=pass", step.node);
+		    " that get SIGPIPE — leave it alone, or use --container-output=pass", node_name());
 	cleanup_close(&step.output[0]);
 }
 
@@ -411,8 +411,11 @@ static void divert_output(spank_t spank)
 	    || spank_get_item(spank, S_JOB_ARGV, &task.count, &task.arguments) != ESPANK_SUCCESS
 	    || spank_get_item(spank, S_JOB_ENV, &task.environment) != ESPANK_SUCCESS)
 		return;
+	/* In a --multi-prog step the command is the file of commands. */
+	AUTO_CLOSE int file = step.marked ? command_open(step.command, job_variable(spank, "PATH")) : -1;
+	task.program = file;
 	result = output_divert(step.output[0], &task, &answer);
-	if (answer.text[0] && (result == OUTPUT_REFUSED || step.task == 0))
+	if (answer.text[0] && step.task == 0)
 		say_line(answer.text);
 	if (result == OUTPUT_REFUSED)
 		_exit(EXIT_NOT_STARTED);

@@ -16,17 +16,6 @@
 
 enum { SPOOL_END_MS = 500 };
 
-/* The variables from which the spool learns what the step is. */
-static bool is_fact(const char *variable)
-{
-	static const char *const prefixes[] = { "SLURM_", "PMI", "HPCBOX_", "HOME=" };
-
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
-		if (strncmp(variable, prefixes[i], strlen(prefixes[i])) == 0)
-			return true;
-	return false;
-}
-
 /* A memory file with the number of words, the words and the variables, each with its NUL; or -1. */
 static int write_facts(const struct output_task *task)
 {
@@ -40,8 +29,7 @@ static int write_facts(const struct output_task *task)
 	for (int i = 0; i < task->count; i++)
 		fwrite(task->arguments[i], 1, strlen(task->arguments[i]) + 1, out);
 	for (char **variable = task->environment; variable && *variable; variable++)
-		if (is_fact(*variable))
-			fwrite(*variable, 1, strlen(*variable) + 1, out);
+		fwrite(*variable, 1, strlen(*variable) + 1, out);
 	return fclose(out) == 0 ? memory_file("hpcbox-task", text, size) : -1;
 }
 
@@ -77,7 +65,7 @@ enum output_result output_divert(int channel, const struct output_task *task, st
 	AUTO_CLOSE int err_reader = err[0];
 	AUTO_CLOSE int err_writer = err[1];
 	question.length = (size_t) snprintf(question.text, sizeof(question.text), "%u %d", task->rank, (int) getpid());
-	memcpy(question.fds, (int[CHANNEL_FDS]) { -1, out_reader, err_reader, STDOUT_FILENO, STDERR_FILENO, facts },
+	memcpy(question.fds, (int[CHANNEL_FDS]) { -1, out_reader, err_reader, STDOUT_FILENO, STDERR_FILENO, facts, task->program },
 	       sizeof(question.fds));
 	answered = ask(channel, &question, answer);
 	if (answered && answer->kind == 'E')

@@ -11,6 +11,7 @@ struct output_task {
 	uint32_t rank;
 	int count;
 	char **arguments, **environment;
+	int program; /* its file, open for reading, or -1 */
 };
 
 enum output_result {

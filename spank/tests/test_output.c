@@ -5,9 +5,9 @@
 #include "output.h"
 #include "tap.h"
 
-static char one[] = "SLURM_NTASKS=2", two[] = "SECRET=x", word[] = "./a.out";
+static char one[] = "SLURM_NTASKS=2", two[] = "OTHER=x", word[] = "./a.out";
 static char *words[] = { word, NULL }, *variables[] = { one, two, NULL };
-static const struct output_task task = { .rank = 7, .count = 1, .arguments = words, .environment = variables };
+static const struct output_task task = { .rank = 7, .count = 1, .arguments = words, .environment = variables, .program = -1 };
 
 /* Answers one question with the text; prints "QUESTION FACTS READ" of what it got to out. */
 static void play_spool(int channel, const char *answer, int out)
@@ -24,7 +24,7 @@ static void play_spool(int channel, const char *answer, int out)
 		facts[i] = facts[i] ? facts[i] : '|';
 	if (*answer)
 		(void) !write(question.fds[0], answer, strlen(answer));
-	message_clear(&(struct message) { .fds = { question.fds[0], question.fds[3], question.fds[4], -1, -1, -1 } });
+	message_clear(&(struct message) { .fds = { question.fds[0], question.fds[3], question.fds[4], -1, -1, -1, -1 } });
 	if (question.fds[1] >= 0)
 		(void) !read(question.fds[1], printed, sizeof(printed) - 1);
 	dprintf(out, "%c %s %s", question.kind, facts, printed);
@@ -94,7 +94,7 @@ int main(void)
 	struct message got = MESSAGE_INIT;
 
 	tap_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100);
-	same(divert("K", &result, &got), "T 1|./a.out|SLURM_NTASKS=2| hello", "the spool gets words, known variables and what is printed");
+	same(divert("K", &result, &got), "T 1|./a.out|SLURM_NTASKS=2|OTHER=x| hello", "the spool gets words, variables and what is printed");
 	ok(result == OUTPUT_KEPT, "the output is kept");
 	(void) divert("Pno folder", &result, &got);
 	ok(result == OUTPUT_PASSED && strcmp(got.text, "no folder") == 0, "a spool without a folder says why, and the task goes on");

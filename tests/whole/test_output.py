@@ -336,3 +336,38 @@ def test_a_requeued_job_keeps_both_runs_apart(cluster: Cluster, work: Path) -> N
         what=lambda: f"both runs are kept: {runs()}",
     )
     assert [content for name, content in runs().items() if name == "-2"] == [b"run 1\n"]
+
+
+@pytest.mark.usefixtures("work")
+def test_ranks_of_an_mpi_program_that_would_each_be_alone_are_refused(cluster: Cluster) -> None:
+    done = cluster.run(
+        ["srun", "--container=10.77.0.1:5000/mpich:1", "--mpi=none", "-w", "n1", "-n2"]
+        + ["--overcommit", "/opt/mpi/hello"],
+        cwd=WORK,
+    )
+
+    assert done.returncode == 125
+    assert done.stderr.count("each rank would believe to be alone") == 1
+    assert "--mpi=pmi2" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.usefixtures("work")
+def test_ranks_of_an_mpi_program_that_a_script_starts_are_ended(cluster: Cluster) -> None:
+    done = cluster.run(
+        ["srun", "--container=10.77.0.1:5000/mpich:1", "--mpi=none", "-w", "n1", "-n2"]
+        + ["--overcommit", "sh", "-c", "/opt/mpi/stall; true"],
+        cwd=WORK,
+    )
+
+    assert done.returncode == 128 + signal.SIGKILL
+    assert done.stderr.count("each rank would believe to be alone") == 1
+
+
+@pytest.mark.usefixtures("work")
+def test_one_rank_may_be_alone_and_more_if_that_is_wanted(cluster: Cluster) -> None:
+    words = ["srun", "--container=10.77.0.1:5000/mpich:1", "--mpi=none", "--overcommit"]
+    for tasks, env in (("1", {}), ("2", {"HPCBOX_SINGLETONS": "1"})):
+        done = cluster.run([*words, f"-n{tasks}", "/opt/mpi/hello"], cwd=WORK, env=env)
+
+        assert (done.returncode, done.stdout.count("rank 0 size 1")) == (0, int(tasks)), done.stderr
