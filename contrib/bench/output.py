@@ -113,7 +113,7 @@ def wrong_bytes(file: Path, rank: int, pieces: int) -> int:
 def complete(cluster: Cluster, job: str) -> list[Figure]:
     """Print 64 times 50 MB and look at every byte."""
     pieces, ranks = 50, 64
-    words = ["-N4", f"-n{ranks}", "--overcommit", "--output=none", "perl", "generator"]
+    words = ["-N4", f"-n{ranks}", "--overcommit", "--output=/dev/null", "perl", "generator"]
     wall = step(cluster, job, *words, str(pieces))
     folder = newest(cluster)
     wrong = sum(
