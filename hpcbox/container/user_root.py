@@ -17,6 +17,7 @@ from hpcbox.request.wire import ContainerRequest
 from hpcbox.store import images
 
 OWN_FOLDER = "/run/hpcbox"
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - inside, a file system of the container's own
 
 _HIDDEN_PROC = (
     "/proc in the container is this node's: parts of it are hidden here (as in a container of "
@@ -61,9 +62,13 @@ class Plan:
         Raises:
             MountRefused: the user's list breaks the grammar or the rules.
         """
-        mounts = kernel_mounts() + folder_mounts(self.request, self.site_mounts)
+        mounts = kernel_mounts()
+        attributes = NOSUID | NODEV
         if self.own_folder is not None:
-            attributes = NOSUID | NODEV
+            # Ranks that were killed leave their shared memory behind: it goes with the container.
+            mounts.append(Mount("", _SHARED_MEMORY, attributes, required=True, origin="hpcbox"))
+        mounts += folder_mounts(self.request, self.site_mounts)
+        if self.own_folder is not None:
             own = Mount(self.own_folder, OWN_FOLDER, attributes, required=True, origin="hpcbox")
             mounts.append(own)
         return mounts

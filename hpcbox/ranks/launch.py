@@ -333,6 +333,8 @@ def _resolve(image: str, settings: Settings) -> str:
     from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
 
     reference = parse_fetchable(image, settings.default_registry)
+    if reference.digest is not None:
+        return str(reference.digest)
     with suppress(RegistryUnreachable):
         return str(Digest.of(RegistrySource(reference, settings).resolve().body))
     return ""
