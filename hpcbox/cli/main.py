@@ -20,7 +20,7 @@ VERBS = {
     "srun": "start the ranks of a job in an image, by srun or over ssh",
     "pull": "fetch an image into the store",
     "images": "list the images in the store",
-    "inspect": "show an image's manifest and config",
+    "inspect": "show an image's manifest, config and MPI",
     "rm": "remove an image from the store",
     "resolve": "print the digest a reference stands for now",
     "ps": "list jobs, or show one job's steps and ranks",
@@ -47,6 +47,7 @@ def _overview() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hpcbox {hpcbox.__version__}")
     parser.add_argument("--debug", action="store_true", help="show the trace of an error")
+    parser.add_argument("--demo", action="store_true", help="a recorded cluster on the screens")
     parser.add_argument("verb", nargs="?", metavar="VERB", help="what to do (default: tui)")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
@@ -56,7 +57,8 @@ def _run(words: Sequence[str]) -> int:
     overview = _overview()
     parsed = overview.parse_args(words)
     verb = parsed.verb or "tui"
-    if parsed.verb is None and not sys.stdout.isatty():
+    rest = ["--demo", *parsed.rest] if parsed.demo and verb == "tui" else parsed.rest
+    if parsed.verb is None and not parsed.demo and not sys.stdout.isatty():
         overview.print_help()
         return 0
     if verb not in VERBS:
@@ -72,7 +74,7 @@ def _run(words: Sequence[str]) -> int:
     try:
         # srun's rules for options differ from argparse's.
         read = getattr(module, "read_arguments", argparse.ArgumentParser.parse_args)
-        arguments = read(parser, parsed.rest)
+        arguments = read(parser, rest)
         from hpcbox import settings  # noqa: PLC0415 - after --help, which needs none
 
         return int(module.run(arguments, settings.load()))

@@ -171,7 +171,7 @@ def _chosen(line: CommandLine, nodes: tuple[str, ...]) -> tuple[str, ...]:
     left = tuple(name for name in nodes if name not in excluded)
     smallest, largest = _node_range(line)
     if wanted and smallest is None:
-        return wanted
+        return tuple(name for name in left if name in wanted)
     if smallest is not None and smallest > len(left):
         raise RequestError(
             f"{smallest} nodes were asked for, and there are {len(left)}",

@@ -60,21 +60,21 @@ _ROWS = {
     """,
     Without.MEANS_NOTHING: """
         disable-status/X overcommit/O+ overlap preserve-env/E quiet/Q+ quit-on-interrupt
-        unbuffered/u verbose/v+ wait=/W+ slurmd-debug= threads=/T
+        unbuffered/u verbose/v+ wait=/W slurmd-debug= threads=/T
     """,
     Without.LIMITS: """
         core-spec=/S+ cores-per-socket=+ cpus-per-gpu=+ exact exclusive[=]+ extra-node-info=/B+
         gpus=/G+ gpus-per-node=+ gpus-per-socket=+ gpus-per-task=+ gres=+ hint=+ mem=+
-        mem-per-cpu=+ mem-per-gpu=+ network=+ ntasks-per-core=+ ntasks-per-gpu=+
+        mem-per-cpu=+ mem-per-gpu=+ network=+ nodefile=/F+ ntasks-per-core=+ ntasks-per-gpu=+
         ntasks-per-socket=+ oversubscribe/s+ sockets-per-node=+ thread-spec=+ threads-per-core=+
     """,
     Without.REFUSED: """
         accel-bind= acctg-freq= bcast[=] bcast-exclude= compress[=] cpu-bind= cpu_bind=
         distribution=/m epilog= external external-launcher[=] gpu-bind= gpu-freq= het-group=
         interactive jobid= job-complete-wait mem-bind= mem_bind= msg-timeout= multi-prog
-        no-allocate/Z oom-kill-step[=] profile= prolog= propagate[=] pty[=] relative=/r
-        resv-ports[=] send-libs[=] stepmgr task-epilog= task-prolog= tree-width= tres-bind=
-        tres-per-task= treewidth= x11[=]
+        no-allocate/Z open-mode= oom-kill-step[=] profile= prolog= propagate[=] pty[=] relative=/r
+        resv-ports[=] send-libs[=] stepmgr test-only task-epilog= task-prolog= tree-width=
+        tres-bind= tres-per-task= treewidth= x11[=]
     """,
 }
 
