@@ -20,7 +20,7 @@ VERBS = {
     "srun": "start the ranks of a job in an image, by srun or over ssh",
     "pull": "fetch an image into the store",
     "images": "list the images in the store",
-    "inspect": "show an image's manifest and config",
+    "inspect": "show an image's manifest, config and MPI",
     "rm": "remove an image from the store",
     "resolve": "print the digest a reference stands for now",
     "ps": "list jobs, or show one job's steps and ranks",

@@ -39,7 +39,6 @@ EXAMPLES = """  hpcbox srun -N4 -n16 --container=registry.site:5000/mpich:1 ./so
   hpcbox srun --launcher=ssh -o rank-%t.out --container=mpich:4 ./solver
   hpcbox srun --explain -n16 --container=mpich:4 ./solver"""
 FAILURE_CODE = 125
-_LAUNCHER_VARIABLE = "HPCBOX_LAUNCHER"
 _INPUT_MODE = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -73,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--launcher",
         metavar="|".join(LAUNCHERS),
-        help=f"who starts the ranks (default: ${_LAUNCHER_VARIABLE}, else auto)",
+        help="who starts the ranks (default: $HPCBOX_LAUNCHER, else the site's, else auto)",
     )
     parser.add_argument("--explain", action="store_true", help="show what would run; run nothing")
     parser.add_argument("--json", action="store_true", help="with --explain: print JSON")
@@ -122,14 +121,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def _find_out(line: CommandLine, settings: Settings, environ: Mapping[str, str]) -> _Asked:
     container = asked_container(line, environ)
     program = image_mpi.of_program(line.command, container, settings, environ)
-    launcher = line.value("launcher") or environ.get(_LAUNCHER_VARIABLE) or "auto"
     srun = srun_facts.ask(environ)
     job = allocation.here(environ)
     support = program.support
-    given_mpi = line.value("mpi")
     wanted = Wanted(
-        launcher=launcher,
-        mpi=environ.get("SLURM_MPI_TYPE", "") if given_mpi is None else given_mpi,
+        launcher=line.value("launcher") or settings.launcher,
+        mpi=(line.value("mpi") or "").removeprefix("auto"),
         image=container.image,
         family=program.family,
         product=support.product if support else program.family,
@@ -178,7 +175,7 @@ def _note(
         return ""
     if program.supports is not None and len(program.supports) < 2:
         return ""
-    default = srun_facts.default_mpi(environ)
+    default = environ.get("SLURM_MPI_TYPE") or srun_facts.default_mpi(environ)
     known = "several MPIs are in it" if program.supports else "its MPI isn't known here"
     hint = f"give --mpi, or once 'hpcbox pull {container.image}'"
     if program.supports:

@@ -3,8 +3,8 @@
 The proxy would send its ranks' output to mpiexec, merged and only as long as that lives. So each
 rank is wrapped by a few lines of /bin/sh that connect it to two FIFOs of the agent's and tell its
 start and its end by a third one. PMI goes through untouched (PMI_FD, an inherited descriptor), and
-so does stdin, which mpiexec forwards to rank 0. A fourth FIFO is at its end when the shell is, so
-that a shell that was killed isn't waited for.
+so does stdin, which mpiexec forwards to rank 0; the others would wait for its end. A fourth FIFO is
+at its end when the shell is, so that a shell that was killed isn't waited for.
 
 Loaded on nodes: standard library only.
 """
@@ -25,6 +25,7 @@ trap : HUP INT QUIT ALRM TERM USR1 USR2
 folder={folder}
 {exports}
 exec >"$folder/$PMI_RANK.alive"
+[ "$PMI_RANK" = {reader} ] || exec </dev/null
 export SLURM_PROCID="$PMI_RANK" SLURM_LOCALID="$((PMI_RANK - {first}))"
 echo "started $PMI_RANK $$" >"$folder/status"
 (exec "$@" >"$folder/$PMI_RANK.out" 2>"$folder/$PMI_RANK.err")
@@ -45,7 +46,9 @@ def script(order: "Order", inside: str) -> str:
     """Return the wrapper's text; `inside` is the folder of the FIFOs as ranks see it."""
     variables = rank_environment.node_variables(order)
     exports = "\n".join(f"export {name}={_quoted(value)}" for name, value in variables.items())
-    return _LINES.format(folder=_quoted(inside), exports=exports, first=order.first_rank)
+    return _LINES.format(
+        folder=_quoted(inside), exports=exports, first=order.first_rank, reader=order.reader
+    )
 
 
 def _quoted(text: str) -> str:

@@ -25,6 +25,7 @@ from hpcbox.settings import Settings
 _GRACE_SECONDS = 2.0
 _AFTER_INTERRUPT_SECONDS = 3.0
 _FINISH_SECONDS = 4.0
+_LOOK_SECONDS = 0.02
 _PROXIES_SECONDS = 3.0
 _MPIEXEC_SECONDS = 0.5
 _INTERRUPTED = 128 + signal.SIGINT
@@ -101,7 +102,7 @@ class _Launch:
             async with asyncio.TaskGroup() as group:
                 for node in self._state.nodes:
                     group.create_task(self._enlist(node, connect, digest), name=node.share.node)
-        except* HpcboxError as errors:
+        except BaseExceptionGroup as errors:
             raise _first(errors) from None
         finally:
             digest.cancel()
@@ -176,6 +177,8 @@ class _Launch:
         address = self._address()
         words: list[str] = []
         if way == "hydra":
+            if self._plan.input not in ("0", "none"):
+                raise LaunchRefused("hydra gives stdin to rank 0 only", hint="leave --input out")
             hosts = [(share.node, share.count) for share in self._shares]
             words = hydra.mpiexec_words(mpiexec, hosts, address, self._plan.tasks)
             if not shell:
@@ -235,6 +238,9 @@ class _Launch:
         self._state.send_to_all(frames.FINISH)
         nodes = self._state.nodes
         await self._state.until(lambda: all(node.is_gone for node in nodes), _FINISH_SECONDS)
+        # Whoever reads slowly gets the rest too, now that no node waits for it.
+        while not (self._delivery.is_idle or self._ended_by):
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _beat(self) -> None:
         """Give the agents signs of life, and miss theirs."""
@@ -331,6 +337,8 @@ def _resolve(image: str, settings: Settings) -> str:
     from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
 
     reference = parse_fetchable(image, settings.default_registry)
+    if reference.digest is not None:
+        return str(reference.digest)
     with suppress(RegistryUnreachable):
         return str(Digest.of(RegistrySource(reference, settings).resolve().body))
     return ""
@@ -344,10 +352,12 @@ def _own_address(toward: str) -> str:
         return str(probe.getsockname()[0])
 
 
-def _first(errors: BaseExceptionGroup[HpcboxError]) -> HpcboxError:
-    """Return the first of several errors, which says how many there are."""
-    flat = [error for error in errors.exceptions if isinstance(error, HpcboxError)]
-    first = flat[0]
-    if len(flat) > 1:
-        first.message = f"{first.message} (and {len(flat) - 1} more)"
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first of several nodes' errors, which says how many there are; or a defect."""
+    known, defects = errors.split(HpcboxError)
+    if defects is not None or known is None:
+        return errors
+    first = known.exceptions[0]
+    if isinstance(first, HpcboxError) and len(known.exceptions) > 1:
+        first.message = f"{first.message} (and {len(known.exceptions) - 1} more)"
     return first

@@ -45,7 +45,11 @@ def program_family(sonames: "Iterable[str]") -> str | None:
 
 
 def mapped_libraries(maps: bytes) -> tuple[str, ...]:
-    """Return the file names of the libraries in the text of a /proc/PID/maps, each once."""
+    """Return the file names of the libraries in the text of a /proc/PID/maps, each once.
+
+    A program that has merely loaded a library, as a framework built with MPI does, may never start
+    it: what is told from these names alone is worth a warning, not the end of a job.
+    """
     names: dict[str, None] = {}
     for line in maps.splitlines():
         # address, permissions, offset, device, inode, path

@@ -59,10 +59,12 @@ def test_the_reason_is_explained_for_people_and_programs(home: Path) -> None:
 
 def test_the_variable_chooses_the_launcher_and_the_flag_wins(home: Path) -> None:
     chosen = srun(home, "echo", HPCBOX_LAUNCHER="srun")
+    wrong = srun(home, "echo", HPCBOX_LAUNCHER="mpirun")
     overruled = srun(home, "--launcher=local", "echo", "hi", HPCBOX_LAUNCHER="srun")
 
     assert chosen.returncode == 125
     assert "srun can't be used: there is no srun — use --launcher=local" in chosen.stderr
+    assert (wrong.returncode, "auto, srun, ssh or local" in wrong.stderr) == (125, True)
     assert (overruled.returncode, overruled.stdout) == (0, "hi\n")
 
 
@@ -125,7 +127,8 @@ def test_a_program_whose_ranks_would_be_alone_is_refused(home: Path) -> None:
     alone = srun(home, "--mpi=none", "-n2", "./main")
     single = srun(home, "--explain", "--mpi=none", "-n1", "./main")
     wanted = srun(home, "--explain", "--mpi=none", "-n2", "./main", HPCBOX_SINGLETONS="1")
-    right = json.loads(srun(home, "--explain", "--json", "-n2", "./main").stdout)
+    words = ("--explain", "--json", "--mpi=auto", "-n2", "./main")
+    right = json.loads(srun(home, *words).stdout)
 
     assert alone.returncode == 125
     assert "this is a program of MPICH" in alone.stderr

@@ -119,6 +119,26 @@ def test_a_name_without_an_end_is_left_out() -> None:
         assert elf.needed(descriptor) == ("libc.so.6",)
 
 
+def test_constants_are_found_within_the_bound_and_not_beyond(tmp_path: Path) -> None:
+    source, binary = tmp_path / "library.c", tmp_path / "library.so"
+    source.write_text(
+        'const char pad[] = {[0 ... 4000000] = 120};\nconst char end[] = "the end";\n'
+    )
+    subprocess.run(["gcc", "-shared", "-o", binary, source], check=True)
+    texts = {b"x" * 1000, b"x\0the end\0", b"the end", b"no such text"}
+
+    descriptor = os.open(binary, os.O_RDONLY)
+    try:
+        found = elf.contained(descriptor, texts, 2**30)
+        bounded = elf.contained(descriptor, texts, 2**21)
+    finally:
+        os.close(descriptor)
+
+    assert {b"x" * 1000, b"the end"} <= found
+    assert b"no such text" not in found
+    assert b"the end" not in bounded
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([32, 64]),
@@ -136,5 +156,7 @@ def test_bytes_changed_anywhere_neither_crash_nor_hang(
     for variant in (bytes(content), bytes(content[:length])):
         with memory_file(variant) as descriptor:
             names = elf.needed(descriptor)
+            found = elf.contained(descriptor, {b"libmpi", b"absent"}, 10**6)
             assert len(names) <= 512
             assert all(0 < len(name) <= 255 for name in names)
+            assert found <= {b"libmpi"}
