@@ -83,20 +83,22 @@ class Frame(Screen[None]):
         yield Line(id="hints")
         yield Prompt()
 
-    @property
-    def heading(self) -> Line:
-        """The first line."""
-        return self.query_one("#heading", Line)
+    def _show_line(self, name: str, left: Parts, right: Parts = ()) -> None:
+        """Show something on one of the screen's lines, while it has them.
+
+        An event may still come when the application ends and its widgets have gone.
+        """
+        for line in self.query(f"#{name}").results(Line):
+            line.show(left, right)
 
     def show_heading(self, left: Parts, right: Parts = ()) -> None:
         """Show what the screen is about, and how fresh it is."""
-        self.heading.show([(" hpcbox ", BOLD), *left], [*right, (" ", PLAIN)])
+        self._show_line("heading", [(" hpcbox ", BOLD), *left], [*right, (" ", PLAIN)])
 
     def show_problem(self, text: str) -> None:
         """Show why data aren't fresh on a line of its own, or no such line for ""."""
-        line = self.query_one("#problem", Line)
-        line.show([(f" {harmless(text)}", PLAIN)])
-        line.display = bool(text)
+        self._show_line("problem", [(f" {harmless(text)}", PLAIN)])
+        self.query("#problem").set(display=bool(text))
 
     def on_mount(self) -> None:
         """Take keys from now on (Textual calls this besides a subclass's own)."""
@@ -138,7 +140,7 @@ class Frame(Screen[None]):
             for binding in bindings:
                 parts.append((f" {key_name(binding.key)}", BOLD))
                 parts.append((f" {binding.description}", DIM))
-        self.query_one("#hints", Line).show(parts)
+        self._show_line("hints", parts)
 
     def say(self, text: str) -> None:
         """Show a remark in the hints' place for a while."""
