@@ -92,9 +92,12 @@ def _spread() -> None:
     """Leave the first task's CPUs for all of the step's, if a cpuset says which these are."""
     own = os.sched_getaffinity(0)
     everything = set(range(os.cpu_count() or 1))
-    os.sched_setaffinity(0, everything)
-    if os.sched_getaffinity(0) == everything:
-        os.sched_setaffinity(0, own)
+    try:
+        os.sched_setaffinity(0, everything)
+        if os.sched_getaffinity(0) == everything:
+            os.sched_setaffinity(0, own)
+    except OSError:
+        return  # a sandbox forbids it: the first task's CPUs will do
 
 
 class _StepSpool:

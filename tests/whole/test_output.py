@@ -100,7 +100,9 @@ def test_a_folder_says_what_the_step_is(cluster: Cluster, work: Path) -> None:
     assert [e["code"] for e in events(folder, "n2") if e["state"] == "exited"] == [1]
 
 
-@pytest.mark.parametrize("times", [10, pytest.param(250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "times", [10, pytest.param(250, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
 def test_ranks_that_print_a_megabyte_and_end_at_once_lose_nothing(
     cluster: Cluster, work: Path, times: int
 ) -> None:
