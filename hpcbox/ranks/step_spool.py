@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 # After the tasks of a node have started: this can wait, they can't.
 _DESCRIBE_SECONDS = 0.02
 _NUMBERS = frozenset(("done", "total"))
+_NUMBER_DIGITS = 20
 _OPENING_STATES = frozenset(("pulling", "failed"))
 
 
@@ -152,7 +153,8 @@ class _StepSpool:
         words = packet.payload.decode("utf-8", "replace").split("\0")
         fields: dict[str, str | int] = {}
         for name, value in zip(words[::2], words[1::2], strict=False):
-            fields[name] = int(value) if name in _NUMBERS and value.isdigit() else value
+            is_number = name in _NUMBERS and _NUMBER_DIGITS >= len(value) and value.isdecimal()
+            fields[name] = int(value) if is_number else value
         if self._spool is None and fields.get("state") in _OPENING_STATES:
             self._open_spool()
         self._node_event(fields)
