@@ -153,7 +153,7 @@ class _StepSpool:
         words = packet.payload.decode("utf-8", "replace").split("\0")
         fields: dict[str, str | int] = {}
         for name, value in zip(words[::2], words[1::2], strict=False):
-            is_number = name in _NUMBERS and _NUMBER_DIGITS >= len(value) and value.isdecimal()
+            is_number = name in _NUMBERS and len(value) <= _NUMBER_DIGITS and value.isdecimal()
             fields[name] = int(value) if is_number else value
         if self._spool is None and fields.get("state") in _OPENING_STATES:
             self._open_spool()

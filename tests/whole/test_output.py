@@ -13,6 +13,7 @@ import pytest
 
 from hpcbox.ranks import layout
 from tests.services.commands import wait_until
+from tests.whole.asking import errors_of_hpcbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,6 +164,24 @@ def test_output_is_not_kept_where_it_is_asked_not_to_be(
     assert done.returncode == 0, done.stdout
     assert seen in done.stdout
     assert list(work.glob("hpcbox-*")) == []
+
+
+def test_a_site_may_prefer_to_keep_no_output_and_a_user_to_have_it_kept(
+    cluster: Cluster, work: Path
+) -> None:
+    own, site = "/run/own-settings.json", "/etc/hpcbox/settings.json"
+    script = f'sed \'s/"spool"/"pass"/\' {site} > {own} && mount --bind {own} {site}'
+    cluster.run(["sh", "-c", script], user="root", node="n1", check=True)
+    try:
+        passed = srun(cluster, "-w", "n1", "readlink", "/proc/self/fd/1")
+        folders = list(work.glob("hpcbox-*"))
+        kept = srun(cluster, "-w", "n1", "--container-output=spool", "echo", "kept")
+    finally:
+        cluster.run(["umount", site], user="root", node="n1", check=True)
+        cluster.run(["rm", own], user="root", node="n1", check=True)
+
+    assert (passed.returncode, errors_of_hpcbox(passed.stderr), folders) == (0, [], [])
+    assert (kept.returncode, rank_bytes(only_folder(work), 0)) == (0, b"kept\n")
 
 
 def test_a_value_of_container_output_is_checked(cluster: Cluster, work: Path) -> None:
