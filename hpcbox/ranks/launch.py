@@ -25,7 +25,6 @@ from hpcbox.settings import Settings
 _GRACE_SECONDS = 2.0
 _AFTER_INTERRUPT_SECONDS = 3.0
 _FINISH_SECONDS = 4.0
-_LOOK_SECONDS = 0.02
 _PROXIES_SECONDS = 3.0
 _MPIEXEC_SECONDS = 0.5
 _INTERRUPTED = 128 + signal.SIGINT
@@ -239,8 +238,7 @@ class _Launch:
         nodes = self._state.nodes
         await self._state.until(lambda: all(node.is_gone for node in nodes), _FINISH_SECONDS)
         # Whoever reads slowly gets the rest too, now that no node waits for it.
-        while not (self._delivery.is_idle or self._ended_by):
-            await asyncio.sleep(_LOOK_SECONDS)
+        await self._state.until(lambda: self._delivery.is_idle or self._ended_by != 0)
 
     async def _beat(self) -> None:
         """Give the agents signs of life, and miss theirs."""
