@@ -27,7 +27,7 @@ _AFTER_INTERRUPT_SECONDS = 3.0
 _FINISH_SECONDS = 4.0
 _PROXIES_SECONDS = 3.0
 _MPIEXEC_SECONDS = 0.5
-_INTERRUPTED = 128 + signal.SIGINT
+_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def run(plan: LaunchPlan, settings: Settings) -> int:
@@ -260,12 +260,14 @@ class _Launch:
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._take_signal, number, this)
-        # A stopped launcher would be taken for dead, and its ranks ended.
-        stop = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+        # A stopped launcher would be taken for dead, and its ranks ended; in the background its
+        # terminal's input is at its end.
+        stops = {number: signal.signal(number, signal.SIG_IGN) for number in _STOPS}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTSTP, stop)
+            for number, before in stops.items():
+                signal.signal(number, before)
             for number in numbers:
                 loop.remove_signal_handler(number)
 
