@@ -357,7 +357,9 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     known, defects = errors.split(HpcboxError)
     if defects is not None or known is None:
         return errors
-    first = known.exceptions[0]
-    if isinstance(first, HpcboxError) and len(known.exceptions) > 1:
-        first.message = f"{first.message} (and {len(known.exceptions) - 1} more)"
+    # An image that can't be had is one error, which every node waited for.
+    different = list(dict.fromkeys(known.exceptions))
+    first = different[0]
+    if isinstance(first, HpcboxError) and len(different) > 1:
+        first.message = f"{first.message} (and {len(different) - 1} more)"
     return first
