@@ -60,6 +60,7 @@ class Frame(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._is_made = False
         self._remark = ""
         self._remark_timer: Timer | None = None
 
@@ -96,6 +97,10 @@ class Frame(Screen[None]):
         line = self.query_one("#problem", Line)
         line.show([(f" {harmless(text)}", PLAIN)])
         line.display = bool(text)
+
+    def on_mount(self) -> None:
+        """Take keys from now on (Textual calls this besides a subclass's own)."""
+        self._is_made = True
 
     def on_screen_resume(self) -> None:
         """Show the keys."""
@@ -156,7 +161,12 @@ class Frame(Screen[None]):
         self.query_one(Prompt).open(purpose, sign, value, completer)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Let : and / be typed into an open prompt."""
+        """Let : and / be typed into an open prompt; do nothing before there is something to see.
+
+        A key may come before the screen that it opened, or that the key before it opened, is made.
+        """
+        if not self._is_made:
+            return False
         is_typed = action in ("command", "filter", "search")
         return not (is_typed and self.query_one(Prompt).display)
 
