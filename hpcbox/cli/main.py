@@ -46,6 +46,7 @@ def _overview() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hpcbox {hpcbox.__version__}")
     parser.add_argument("--debug", action="store_true", help="show the trace of an error")
+    parser.add_argument("--demo", action="store_true", help="a recorded cluster on the screens")
     parser.add_argument("verb", nargs="?", metavar="VERB", help="what to do (default: tui)")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
@@ -55,7 +56,8 @@ def _run(words: Sequence[str]) -> int:
     overview = _overview()
     parsed = overview.parse_args(words)
     verb = parsed.verb or "tui"
-    if parsed.verb is None and not sys.stdout.isatty():
+    rest = ["--demo", *parsed.rest] if parsed.demo and verb == "tui" else parsed.rest
+    if parsed.verb is None and not parsed.demo and not sys.stdout.isatty():
         overview.print_help()
         return 0
     if verb not in VERBS:
@@ -69,7 +71,7 @@ def _run(words: Sequence[str]) -> int:
     )
     module.add_arguments(parser)
     try:
-        arguments = parser.parse_args(parsed.rest)
+        arguments = parser.parse_args(rest)
         from hpcbox import settings  # noqa: PLC0415 - after --help, which needs none
 
         return int(module.run(arguments, settings.load()))

@@ -1,0 +1,1 @@
+"""A recorded cluster that plays without Slurm: `hpcbox --demo`, the tests and README's picture."""

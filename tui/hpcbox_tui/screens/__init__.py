@@ -1,0 +1,1 @@
+"""One module a screen; screens show what the feed tells them and fetch nothing themselves."""

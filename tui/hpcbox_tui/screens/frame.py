@@ -1,0 +1,190 @@
+"""What all screens have: a heading, a body, key hints, and the prompt in the hints' place."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
+from textual.screen import Screen
+from textual.widget import Widget
+
+from hpcbox_tui.commands import complete
+from hpcbox_tui.styles import BAR, BOLD, DIM, PLAIN, WAITING
+from hpcbox_tui.text import harmless
+from hpcbox_tui.widgets.line import Line, Parts
+from hpcbox_tui.widgets.lines import Painted
+from hpcbox_tui.widgets.prompt import Prompt
+
+if TYPE_CHECKING:
+    from rich.style import Style
+
+    from hpcbox_tui.app import HpcboxApp
+
+# How long a remark stays where the key hints are.
+_SAY_SECONDS = 8.0
+
+KEY_NAMES = {
+    "question_mark": "?",
+    "slash": "/",
+    "colon": ":",
+    "escape": "esc",
+    "ctrl+backslash": "ctrl+\\",
+    "right": "→",
+    "left": "←",
+    "up": "↑",
+    "down": "↓",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+}
+
+
+def key_name(key: str) -> str:
+    """Return how people write a key of a binding."""
+    return "/".join(KEY_NAMES.get(part, part) for part in key.split(","))
+
+
+class Frame(Screen[None]):
+    """A screen of hpcbox: subclasses add a body and what keys do."""
+
+    AUTO_FOCUS = "Lines"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "help"),
+        Binding("colon", "command", "command"),
+        Binding("escape", "back", "back", show=False),
+        Binding("q", "back", "back", show=False),
+        Binding("ctrl+r", "look_again", "ask again now", show=False),
+    ]
+
+    @property
+    def hpcbox(self) -> "HpcboxApp":
+        """The application, with its type."""
+        return cast("HpcboxApp", self.app)
+
+    def body(self) -> Iterable[Widget]:
+        """Return the widgets between heading and hints."""
+        return ()
+
+    def compose(self) -> ComposeResult:
+        """Lay out the screen."""
+        yield Line(id="heading", base=BAR)
+        yield from self.body()
+        yield Line(id="hints")
+        yield Prompt()
+
+    @property
+    def heading(self) -> Line:
+        """The first line."""
+        return self.query_one("#heading", Line)
+
+    def show_heading(self, left: Parts, right: Parts = ()) -> None:
+        """Show what the screen is about, and how fresh it is."""
+        self.heading.show([(" hpcbox ", BOLD), *left], [*right, (" ", PLAIN)])
+
+    def on_screen_resume(self) -> None:
+        """Show the keys."""
+        self.show_hints()
+
+    def panes(self) -> list[Painted]:
+        """Return the widgets of the body that can have the keys."""
+        return [pane for pane in self.query(Painted) if pane.can_focus]
+
+    def own_keys(self) -> list[tuple[Binding, DOMNode]]:
+        """Return the bindings of this screen and the pane that is shown, each key once.
+
+        With each goes the node that its action belongs to.
+        """
+        found: dict[str, tuple[Binding, DOMNode]] = {}
+        owners: list[DOMNode] = [self, *(pane for pane in self.panes() if pane.display)]
+        for owner in owners:
+            for base in type(owner).__mro__:
+                # No binding of Textual's own classes: they scroll what doesn't scroll here.
+                if not base.__module__.startswith("hpcbox_tui"):
+                    continue
+                for binding in base.__dict__.get("BINDINGS", ()):
+                    found.setdefault(binding.key, (binding, owner))
+        return list(found.values())
+
+    def show_hints(self) -> None:
+        """Show the keys that are worth a hint."""
+        parts: list[tuple[str, Style]] = []
+        bindings = [binding for binding, _owner in self.own_keys() if binding.show]
+        # How to get help is worth more than anything that may be cut off.
+        bindings.sort(key=lambda binding: binding.action != "help")
+        for binding in bindings:
+            parts += [(f" {key_name(binding.key)}", BOLD), (f" {binding.description}", DIM)]
+        self.query_one("#hints", Line).show(parts)
+
+    def say(self, text: str) -> None:
+        """Show a remark in the hints' place for a while."""
+        self.query_one("#hints", Line).show([(f" {harmless(text)}", WAITING)])
+        self.set_timer(_SAY_SECONDS, self.show_hints)
+
+    # The prompt.
+
+    def ask(self, purpose: str, sign: str, value: str = "") -> None:
+        """Open the prompt in the hints' place."""
+        self.query_one("#hints", Line).display = False
+        completer = self._completions if purpose == "command" else None
+        self.query_one(Prompt).open(purpose, sign, value, completer)
+
+    def _completions(self, line: str) -> list[str]:
+        return complete(line, self.command_arguments())
+
+    def command_arguments(self) -> dict[str, list[str]]:
+        """Return command → what its argument may be here."""
+        return {}
+
+    def on_prompt_changed(self, message: Prompt.Changed) -> None:
+        """Tell the screen what is being typed."""
+        message.stop()
+        if self.query_one(Prompt).display:
+            self.typed(message.purpose, message.value)
+
+    def on_prompt_done(self, message: Prompt.Done) -> None:
+        """Close the prompt and do what was typed."""
+        message.stop()
+        self.query_one("#hints", Line).display = True
+        for pane in self.panes():
+            if pane.display:
+                pane.focus()
+        if message.purpose == "command":
+            if message.value:
+                self.hpcbox.run_command(message.value)
+        else:
+            self.entered(message.purpose, message.value)
+
+    def typed(self, purpose: str, value: str) -> None:
+        """A filter or search is being typed."""
+
+    def entered(self, purpose: str, value: str | None) -> None:
+        """A filter or search was entered, or left (None)."""
+
+    # Commands that mean something on most screens.
+
+    def show_rank(self, rank: int | None) -> None:  # noqa: ARG002 - for subclasses
+        """Show what a rank prints, or all ranks (`:rank`, `:ranks`)."""
+        self.say("which job's? — :job ID, or choose one in the queue")
+
+    def show_output(self) -> None:
+        """Show what the job prints (`:log`)."""
+        self.say("which job's? — :job ID, or choose one in the queue")
+
+    # Keys of every screen.
+
+    def action_command(self) -> None:
+        """Type a command."""
+        self.ask("command", ":")
+
+    def action_help(self) -> None:
+        """Show all keys."""
+        from hpcbox_tui.screens.help import HelpScreen  # noqa: PLC0415 - not for the first paint
+
+        self.app.push_screen(HelpScreen(self))
+
+    def action_back(self) -> None:
+        """Go back to the screen before."""
+        self.app.pop_screen()
+
+    def action_look_again(self) -> None:
+        """Ask again now; for screens that ask."""
