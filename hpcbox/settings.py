@@ -53,6 +53,7 @@ class Settings:
         max_image_bytes: limit for an image's uncompressed size.
         max_entries: limit for the entries of an image's layers together.
         upper_bytes: size limit of a container's writable layer; 0 is half of the node's memory.
+        launcher: who starts the ranks of `hpcbox srun`: auto, srun, ssh or local.
         output: `spool` keeps what each rank prints in files, `pass` hands it to Slurm only.
         registries: per registry (HOST[:PORT]), how it is reached.
         origins: setting → where its value came from; for people.
@@ -69,6 +70,7 @@ class Settings:
     max_image_bytes: int = 200 * 2**30
     max_entries: int = 10_000_000
     upper_bytes: int = 0
+    launcher: str = "auto"
     output: str = "spool"
     registries: Mapping[str, Registry] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -117,6 +119,12 @@ def _paths(value: Any) -> tuple[str, ...]:
     return tuple(_absolute(item) for item in items)
 
 
+def _launcher(value: Any) -> str:
+    if value not in ("auto", "srun", "ssh", "local"):
+        raise ValueError("auto, srun, ssh or local is wanted")
+    return str(value)
+
+
 def _output(value: Any) -> str:
     if value not in ("spool", "pass"):
         raise ValueError("spool or pass is wanted")
@@ -148,6 +156,7 @@ TABLE = (
     Row("max_image_bytes", None, _count, "limit for an image's uncompressed size"),
     Row("max_entries", None, _count, "limit for the entries of an image"),
     Row("upper_bytes", None, _count, "size of the writable layer, 0: half of the memory"),
+    Row("launcher", "HPCBOX_LAUNCHER", _launcher, "who starts the ranks of hpcbox srun"),
     Row("output", None, _output, "spool: keep the ranks' output in files; pass: don't"),
     Row("registries", None, _registries, "how each registry is reached"),
 )

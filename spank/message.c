@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,4 +39,15 @@ void say(const char *node, const char *format, ...)
 	(void) vsnprintf(text + used, sizeof(text) - (size_t) used, format, arguments);
 	va_end(arguments);
 	say_line(text);
+}
+
+const char *node_name(void)
+{
+	static char host[256];
+	/* slurmstepd's own: the variable of the job is the batch node's on all nodes of its steps. */
+	const char *name = getenv("SLURMD_NODENAME");
+
+	if (!name)
+		(void) gethostname(host, sizeof(host) - 1);
+	return name ? name : host;
 }

@@ -11,6 +11,7 @@
 
 #include "channel.h"
 #include "cleanup.h"
+#include "message.h"
 
 /* Root executes nothing that somebody else could have written. */
 static bool trusted(const struct program *program, char failure[FAILURE_BYTES])
@@ -78,8 +79,7 @@ static void find_place(spank_t spank, struct place *place)
 	(void) spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks);
 	(void) snprintf(place->tasks, sizeof(place->tasks), "%u", tasks);
 	(void) snprintf(place->mask, sizeof(place->mask), "%u", mask);
-	if (spank_getenv(spank, "SLURMD_NODENAME", place->node, sizeof(place->node)) != ESPANK_SUCCESS)
-		(void) gethostname(place->node, sizeof(place->node) - 1);
+	(void) snprintf(place->node, sizeof(place->node), "%s", node_name());
 }
 
 static pid_t execute(spank_t spank, const struct program *program, const char *kind, const int ends[3])

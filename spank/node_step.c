@@ -35,7 +35,7 @@ static struct {
 	enum { ON_HOST, INSIDE, WRAPPED } kind;
 	struct image_choice image;
 	struct request request;
-	char node[256];
+	const char *node;
 	const char *command;
 	bool marked;     /* srun started it for a container */
 	int task;        /* number of this task on this node */
@@ -434,8 +434,7 @@ static void go_inside(spank_t spank)
 
 void step_task(spank_t spank)
 {
-	if (spank_getenv(spank, "SLURMD_NODENAME", step.node, sizeof(step.node)) != ESPANK_SUCCESS)
-		(void) gethostname(step.node, sizeof(step.node) - 1);
+	step.node = node_name();
 	if (step.marked && step.kind != INSIDE) {
 		remember_failure("the step was started for a container, but this node was not told which");
 		end_task(EXIT_NOT_STARTED);

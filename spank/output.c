@@ -5,12 +5,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "helper.h"
+
+enum { SPOOL_END_MS = 500 };
 
 /* The variables from which the spool learns what the step is. */
 static bool is_fact(const char *variable)
@@ -90,5 +93,11 @@ bool output_settle(int channel, uint32_t rank, int status)
 
 	question.kind = 'X';
 	question.length = (size_t) snprintf(question.text, sizeof(question.text), "%u %d", rank, status);
-	return ask(channel, &question, &answer);
+	if (!ask(channel, &question, &answer))
+		return false;
+	/* With the last task's answer comes the spool's pidfd, since it ends now: Slurm sleeps for a
+	 * second when it finds a process of the step that is still about to die. */
+	if (answer.fds[0] >= 0)
+		(void) poll(&(struct pollfd) { .fd = answer.fds[0], .events = POLLIN }, 1, SPOOL_END_MS);
+	return true;
 }

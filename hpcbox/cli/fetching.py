@@ -65,9 +65,15 @@ def pulled(reference: Reference, settings: Settings, report: Report) -> ImageRec
 
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise, as SIGINT does: what is half made is removed then."""
-    old = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    """Let SIGTERM and SIGHUP raise, as SIGINT does: what is half made is removed then.
+
+    One that is ignored stays so: nohup(1) asks for that.
+    """
+    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
+        for number, handler in old.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, _end)
         yield
     finally:
         for number, handler in old.items():

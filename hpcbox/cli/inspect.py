@@ -1,7 +1,8 @@
-"""`hpcbox inspect`: an image's manifest and config."""
+"""`hpcbox inspect`: an image's manifest, config and MPI."""
 
 import argparse
 import json
+import os
 from contextlib import closing
 from typing import Any
 
@@ -13,10 +14,12 @@ from hpcbox.image.progress import size_text
 from hpcbox.image.reference import parse_fetchable
 from hpcbox.image.registry import RegistrySource, read_exactly
 from hpcbox.image.verified import VerifiedStream
+from hpcbox.rootfs import known_mpi
+from hpcbox.rootfs.mpi import MpiSupport
 from hpcbox.settings import Settings
 from hpcbox.store import paths, records
 
-HELP = "Show an image's manifest and config, from the store or else from its registry."
+HELP = "Show an image's manifest, config and MPI, from the store or else from its registry."
 EXAMPLES = """  hpcbox inspect registry.site:5000/mpich:1
   hpcbox inspect --json sha256:0123456789ab"""
 
@@ -40,7 +43,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if arguments.image.startswith("sha256:"):
             raise
         table = _from_registry(arguments.image, settings)
-    print(json.dumps(table, indent=1) if arguments.json else _text(table))
+    if arguments.json:
+        supports = table.pop("mpi")
+        table["mpi"] = None if supports is None else [one.as_json() for one in supports]
+        print(json.dumps(table, indent=1))
+    else:
+        print(_text(table))
     return 0
 
 
@@ -55,7 +63,8 @@ def _from_store(image: str, settings: Settings) -> dict[str, Any]:
                 documents[name] = json.load(file)
         except (OSError, ValueError) as error:
             raise StoreError(f"cannot read {path}: {error}") from error
-    return {"digest": record.digest, "source": "store", **documents}
+    supports = known_mpi.of_record(settings.store, record)
+    return {"digest": record.digest, "source": "store", "mpi": supports, **documents}
 
 
 def _from_registry(image: str, settings: Settings) -> dict[str, Any]:
@@ -78,6 +87,7 @@ def _from_registry(image: str, settings: Settings) -> dict[str, Any]:
     return {
         "digest": str(Digest.of(resolved.body)),
         "source": resolved.registry,
+        "mpi": known_mpi.recall(str(Digest.of(resolved.body)), os.environ),
         "manifest": json.loads(resolved.body),
         "config": config,
     }
@@ -98,6 +108,13 @@ def _text(table: dict[str, Any]) -> str:
         ("command", json.dumps(run_config.get("Cmd") or [])),
         ("workdir", run_config.get("WorkingDir") or "-"),
         ("user", run_config.get("User") or "-"),
+        *(("mpi", item) for item in _mpi_rows(table["mpi"])),
         *(("environment", item) for item in run_config.get("Env") or []),
     ]
     return "\n".join(f"{name:<12} {HpcboxError(str(value))}" for name, value in rows)
+
+
+def _mpi_rows(supports: tuple[MpiSupport, ...] | None) -> list[str]:
+    if supports is None:
+        return ["unknown until pulled"]
+    return [str(one) for one in supports] or ["none found"]

@@ -17,9 +17,10 @@ from hpcbox.errors import HpcboxError, RequestError
 # Verb → what `hpcbox --help` says of it, in the order of a user's day.
 VERBS = {
     "run": "run a command in an image, on this machine",
+    "srun": "start the ranks of a job in an image, by srun or over ssh",
     "pull": "fetch an image into the store",
     "images": "list the images in the store",
-    "inspect": "show an image's manifest and config",
+    "inspect": "show an image's manifest, config and MPI",
     "rm": "remove an image from the store",
     "resolve": "print the digest a reference stands for now",
     "ps": "list jobs, or show one job's steps and ranks",
@@ -71,7 +72,9 @@ def _run(words: Sequence[str]) -> int:
     )
     module.add_arguments(parser)
     try:
-        arguments = parser.parse_args(rest)
+        # srun's rules for options differ from argparse's.
+        read = getattr(module, "read_arguments", argparse.ArgumentParser.parse_args)
+        arguments = read(parser, rest)
         from hpcbox import settings  # noqa: PLC0415 - after --help, which needs none
 
         return int(module.run(arguments, settings.load()))

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import os
 
 from hpcbox import principals
 from hpcbox.cli import fetching
 from hpcbox.image.reference import parse_fetchable
+from hpcbox.rootfs import known_mpi
 from hpcbox.settings import Settings
 from hpcbox.store import records
 
@@ -33,4 +35,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     with fetching.reporter(json_lines=arguments.json, quiet=arguments.quiet) as report:
         record = fetching.pulled(reference, settings, report)
     print(json.dumps(records.as_json(record)) if arguments.json else record.digest)
+    # For `hpcbox srun` on nodes that share the user's home but not this store.
+    known_mpi.remember_record(settings.store, record, os.environ)
     return 0

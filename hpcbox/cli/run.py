@@ -16,6 +16,7 @@ from hpcbox.request.wire import ContainerRequest
 
 if TYPE_CHECKING:
     from hpcbox.settings import Settings
+    from hpcbox.store.images import ImageRecord
 
 HELP = """Run a command in an image on this machine: no Slurm, no root, no daemon.
 
@@ -64,19 +65,10 @@ def run(arguments: argparse.Namespace, settings: "Settings") -> int:
     """
     if arguments.json and not arguments.explain:
         raise RequestError("--json goes with --explain")
-    if os.geteuid() == 0 and settings.service_user:
-        raise PermissionRefused(
-            f"root's images belong to the service user '{settings.service_user}'",
-            hint="run containers as a user",
-        )
+    _check_account(settings)
     request = _request(arguments)
     record = fetching.ensured(request.image, settings, arguments.pull)
-    words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
-    words = words or record.cmd
-    if not words and not arguments.explain:
-        raise RequestError(
-            f"image {request.image} has no command of its own", hint="give one after --"
-        )
+    words = _words(arguments, record)
     _open_standard()
     signals = foreground.take_signals()
     with UserContainer.start(
@@ -102,25 +94,45 @@ def run(arguments: argparse.Namespace, settings: "Settings") -> int:
     return end.code
 
 
+def _check_account(settings: "Settings") -> None:
+    # In a user namespace root is powerless over others' files, and the site's are another's.
+    if os.geteuid() == 0 and settings.service_user:
+        raise PermissionRefused(
+            f"root's images belong to the service user '{settings.service_user}'",
+            hint="run containers as a user",
+        )
+
+
 def _request(arguments: argparse.Namespace) -> ContainerRequest:
     given = {flag.name: getattr(arguments, flag.name) for flag in FLAGS}
     values = options.values(given, os.environ)
-    image = values["container-image"]
-    if not image:
+    if not values["container-image"]:
         raise RequestError("no image was named", hint="give one with --image")
-    cwd = os.getcwd()
+    try:
+        cwd = os.getcwd()
+    except FileNotFoundError:
+        cwd = ""
     return ContainerRequest(
         {
-            "image": image,
-            "digest": "",
+            "image": values["container-image"],
             "mounts": values["container-mounts"],
             "workdir": values["container-workdir"],
             "env": values["container-env"],
             "cwd": cwd,
             "submit_dir": cwd,
-            "script": "",
         }
     )
+
+
+def _words(arguments: argparse.Namespace, record: "ImageRecord") -> list[str]:
+    """Return the command: the user's, else the image's."""
+    words: list[str] = arguments.command
+    words = words[1:] if words[:1] == ["--"] else words
+    if not words and not record.cmd and not arguments.explain:
+        raise RequestError(
+            f"image {record.digest} has no command of its own", hint="give one after --"
+        )
+    return words or record.cmd
 
 
 def _open_standard() -> None:

@@ -79,13 +79,24 @@ def _is_own(folder: str) -> bool:
 
 
 def _fallback(uid: int) -> str:
-    folder = layout.fallback_folder(uid)
-    for path in (os.path.dirname(folder), folder):
-        _make(path, 0o700)
-        # /tmp is everybody's: somebody else may have been first.
-        if not _is_own(path) or stat.S_IMODE(os.lstat(path).st_mode) & 0o077:
-            raise PermissionError(1, f"{path} is not the user's alone")
-    return folder
+    return _private(f"{private_folder(uid)}/{os.path.basename(layout.fallback_folder(uid))}")
+
+
+def private_folder(uid: int) -> str:
+    """Return the user's own folder below /tmp, made if it is missing.
+
+    Raises:
+        PermissionError: something there is not the user's alone.
+    """
+    return _private(os.path.dirname(layout.fallback_folder(uid)))
+
+
+def _private(path: str) -> str:
+    _make(path, 0o700)
+    # /tmp is everybody's: somebody else may have been first.
+    if not _is_own(path) or stat.S_IMODE(os.lstat(path).st_mode) & 0o077:
+        raise PermissionError(1, f"{path} is not the user's alone")
+    return path
 
 
 def write_step(folder: str, fields: "dict[str, StepValue]") -> None:

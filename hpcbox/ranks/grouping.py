@@ -1,12 +1,14 @@
 """Which ranks print the same, and which differ: pure and incremental.
 
 Numbers, addresses and times are masked, which turns a line into a template; ranks whose sequences
-of templates are equal, as far as each has come, print the same.
+of templates are equal, as far as each has come, print the same. Being ahead of the others is no
+difference either, unless most have stopped at one line and the next one is of a new kind.
 """
 
 import itertools
 import re
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -35,7 +37,7 @@ class Group:
         line_number: of the first line (from 1) that differs from the largest group's; None for the
             largest group itself.
         line: that line as one of them has printed it; of the largest group: its last.
-        others: such a line as the largest group has in its place.
+        others: such a line as the largest group has in its place, empty where it has none yet.
     """
 
     ranks: tuple[int, ...]
@@ -107,7 +109,12 @@ class Grouping:
         members: dict[_Point | None, list[int]] = {}
         for rank in sorted(self._places):
             members.setdefault(_left_at(self._places[rank], main), []).append(rank)
+        ahead = self._ahead(members.get(None, []), main)
+        if ahead is not None:
+            members[None] = [rank for rank in members[None] if rank not in ahead.ranks]
         found = [self._group(point, ranks, main) for point, ranks in members.items()]
+        if ahead is not None:
+            found.append(ahead)
         return tuple(
             sorted(found, key=lambda g: (g.line_number is None, len(g.ranks), g.line_number or 0))
         )
@@ -161,6 +168,23 @@ class Grouping:
                 return most
         return None
 
+    def _ahead(self, ranks: list[int], main: dict[_Branch, int | None]) -> Group | None:
+        """The ranks that went on, with a line like none before, where most have stopped."""
+        counts = Counter(self._places[rank].lines for rank in ranks)
+        reached, stopped = max(counts.items(), key=lambda item: item[1], default=(0, 0))
+        branch = next(reversed(main))
+        if 2 * stopped <= len(ranks) or reached < branch.start:
+            return None
+        further = tuple(rank for rank in ranks if self._places[rank].lines > reached)
+        at = reached - branch.base
+        if not further or not 0 <= at < len(branch.hashes):
+            return None
+        key = branch.hashes[at]
+        if any(key in _travelled(passed, leaves, reached) for passed, leaves in main.items()):
+            return None
+        lines = max(self._places[rank].lines for rank in further)
+        return Group(further, lines, reached + 1, self._samples.get(key, b""), b"")
+
     def _group(
         self, point: "_Point | None", ranks: list[int], main: dict[_Branch, int | None]
     ) -> Group:
@@ -191,6 +215,12 @@ def _left_at(place: _Place, main: dict[_Branch, int | None]) -> _Point | None:
         if most_leave is not None and leaves > most_leave:
             return branch, most_leave
     return None
+
+
+def _travelled(branch: _Branch, leaves: int | None, end: int) -> "array[int]":
+    """The hashes of a branch of the main path before a line; `leaves` is where the path goes on."""
+    last = end if leaves is None else min(leaves, end)
+    return branch.hashes[: max(0, last - branch.base)]
 
 
 def _weight(ranks: set[int]) -> tuple[int, int]:

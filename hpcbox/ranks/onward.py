@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from hpcbox.ranks.spool import Spool
 
 _BLOCK_BYTES = 2**20
-# A pipe whose reader is at work has room again in a moment, in larger pieces than epoll would say.
-_PAUSE_SECONDS = 0.002
+# A full pipe whose reader is at work is looked at again when about half of it should be free: epoll
+# would wake us for every page.
+_MIN_PAUSE_SECONDS = 0.001
+_MAX_PAUSE_SECONDS = 0.05
+_ROOM_BYTES = 64 * 1024
 
 
 class _Flow:
@@ -34,11 +37,23 @@ class _Flow:
         is_pipe: whether the target takes pages by splice(2).
         position: bytes of the rank's file that were passed on.
         limit: bytes of the file that count for `is_done`; -1 while the rank runs.
+        pause: seconds until the next look at a full target.
         pending: bytes that are in no file.
+        room: bytes that the target holds while nobody reads it.
         waits: whether a timer or epoll will try again.
     """
 
-    __slots__ = ("is_pipe", "key", "limit", "pending", "position", "target", "waits")
+    __slots__ = (
+        "is_pipe",
+        "key",
+        "limit",
+        "pause",
+        "pending",
+        "position",
+        "room",
+        "target",
+        "waits",
+    )
 
     def __init__(self, key: tuple[int, int], target: int) -> None:
         self.key = key
@@ -46,7 +61,9 @@ class _Flow:
         self.is_pipe = stat.S_ISFIFO(os.fstat(target).st_mode)
         self.position = 0
         self.limit = -1
+        self.pause = _MIN_PAUSE_SECONDS
         self.pending = b""
+        self.room = _ROOM_BYTES
         self.waits = False
 
 
@@ -70,7 +87,7 @@ class Onward:
         flow = self._flows[rank, stream] = _Flow((rank, stream), target)
         os.set_blocking(target, False)
         if flow.is_pipe:
-            enlarge(target)
+            flow.room = enlarge(target)
 
     def wrote(self, rank: int, stream: int) -> None:
         """More of a stream is in its file."""
@@ -107,9 +124,13 @@ class Onward:
         """Pass on what the consumer takes; see to it that the rest is tried again."""
         before = flow.position, len(flow.pending)
         flow.waits = self._push(flow)
-        moved = before != (flow.position, len(flow.pending))
+        moved = flow.position - before[0] + before[1] - len(flow.pending)
         if flow.waits and (fresh or moved):
-            self._poller.call_later(_PAUSE_SECONDS, lambda: self._attempt(flow, fresh=False))
+            shorter = moved >= 2 * flow.room // 3
+            longer = moved < flow.room // 3 and not fresh
+            factor = 0.5 if shorter else 2 if longer else 1
+            flow.pause = min(max(flow.pause * factor, _MIN_PAUSE_SECONDS), _MAX_PAUSE_SECONDS)
+            self._poller.call_later(flow.pause, lambda: self._attempt(flow, fresh=False))
         elif flow.waits:
             # Nobody reads for now: a stopped viewer costs nothing.
             self._poller.watch(flow.target, lambda _events: self._writable(flow), WRITE)

@@ -29,6 +29,7 @@ _PIPE_BYTES = 2**20
 # A user has 64 MiB of pipes before the kernel makes all new ones tiny (pipe(7)): a quarter is ours.
 _LARGE_PIPES = 16
 _F_SETPIPE_SZ = 1031
+_F_GETPIPE_SZ = 1032
 _FIONREAD = 0x541B
 _INDEX_SECONDS = 0.005
 _INDEX_BYTES = 64 * 1024
@@ -292,12 +293,12 @@ def _is_complete(item: _Stream) -> bool:
     return item.source < 0 or 0 <= item.target <= item.length + item.passed
 
 
-def enlarge(pipe: int) -> None:
-    """Give a pipe room for a large block, if the user may have that."""
+def enlarge(pipe: int) -> int:
+    """Give a pipe room for a large block, if the user may have that; return its room in bytes."""
     try:
-        fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
+        return fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
-        return  # the site allows less: the pipe stays as it is
+        return fcntl(pipe, _F_GETPIPE_SZ)
 
 
 def _waiting(source: int) -> int:

@@ -8,7 +8,8 @@ lives in the step's cgroup, and stays until slurmstepd has gone. It hears from t
                        where these went before, and a file with its words and variables
                     ◄─ K: go on · P TEXT: the output can't be kept, go on without · E TEXT: end
     slurmstepd   ─► X  "RANK STATUS" (of wait(2)), a descriptor: answer
-                    ◄─ K, as soon as all that the rank wrote is on file and passed on
+                    ◄─ K, as soon as all that the rank wrote is on file and passed on; after
+                       the last task with our pidfd, as we end then
 
 The folder is made when there is something to put into it: an interactive step never has one.
 Nothing here waits for a consumer: see onward.py. Standard library only.
@@ -198,7 +199,7 @@ class _StepSpool:
         os.close(facts_file)
         self._open_spool()
         if self._spool is None or self._spool.has(rank, layout.OUT):
-            _answer(answer, b"P" + self._spoken(self._refusal))
+            _answer(answer, b"P", self._spoken(self._refusal))
             for descriptor in descriptors[1:5]:
                 os.close(descriptor)
             return
@@ -264,8 +265,12 @@ class _StepSpool:
             if self._left == 0:
                 spool.event("node", {"state": "ended"})
             spool.flush()
-        # After the last answer slurmstepd kills what is left of the step, this process too.
-        _answer(answer, b"K")
+        if self._left > 0:
+            _answer(answer, b"K")
+        else:
+            # Then slurmstepd kills what is left of the step, and is slow when it finds something.
+            self._open = False
+            _answer(answer, b"K", b"", (os.pidfd_open(os.getpid()),))
 
     def _tell(self, text: str) -> None:
         """Say something where the user sees it: on the stderr of a rank of this node."""
@@ -282,10 +287,13 @@ def _how(status: int) -> "dict[str, str | int]":
     return {"code": os.WEXITSTATUS(status)}
 
 
-def _answer(descriptor: int, message: bytes) -> None:
+def _answer(
+    descriptor: int, kind: bytes, text: bytes = b"", descriptors: tuple[int, ...] = ()
+) -> None:
+    socket = packets.adopt(descriptor)
     try:
-        os.write(descriptor, message)
+        packets.send(socket, kind, text, descriptors)
     except OSError:
-        return  # it has ended meanwhile
+        return  # whoever asked has ended meanwhile
     finally:
-        os.close(descriptor)
+        socket.close()

@@ -55,6 +55,37 @@ class Stack:
             is_link = stat.S_ISLNK(status.st_mode)
             return Found(status, os.readlink(name, dir_fd=parent) if is_link else b"")
 
+    def open(self, path: bytes, flags: int) -> int:
+        """Open what stands at a path; the descriptor is the caller's.
+
+        Raises:
+            FileNotFoundError: there is nothing.
+            OSError: it is a symlink, or can't be opened.
+        """
+        with ExitStack() as opened:
+            found = self._find(path, opened)
+            if found is None:
+                raise FileNotFoundError
+            return os.open(found[1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found[0])
+
+    def names(self, path: bytes, maximum: int) -> list[bytes]:
+        """Return the names in a folder, the first `maximum` that are met.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        with ExitStack() as opened:
+            folders = self._top_first
+            for part in path.split(b"/") if path else ():
+                folders = _descend(folders, part, opened)
+            if not folders:
+                raise FileNotFoundError
+            # Name → whether it is shown: a whiteout hides its name in the layers below.
+            met: dict[bytes, bool] = {}
+            for folder in folders:
+                _meet(folder, met, maximum)
+            return [name for name, shown in met.items() if shown]
+
     def link(self, path: bytes, parent: int, name: bytes) -> None:
         """Make a hardlink to a file of the stack in another folder of the same file system.
 
@@ -87,6 +118,18 @@ def _first(folders: list[int], name: bytes) -> tuple[int, bytes, os.stat_result]
             continue
         return None if whiteouts.is_whiteout(status) else (folder, name, status)
     return None
+
+
+def _meet(folder: int, met: dict[bytes, bool], maximum: int) -> None:
+    readable = os.open(".", _FOLDER, dir_fd=folder)
+    try:
+        with os.scandir(readable) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                if len(met) < maximum and name not in met:
+                    met[name] = not whiteouts.is_whiteout(entry.stat(follow_symlinks=False))
+    finally:
+        os.close(readable)
 
 
 def _descend(folders: list[int], name: bytes, opened: ExitStack) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.container import asking, verbs
+from tests.services import odd_registry as odd_registry_service
 from tests.services.registry import Registry
 from tests.services.slurm import Cluster
 from tests.services.small_images import file, folder, push_image, symlink, tar
@@ -107,3 +108,10 @@ def verb(image_registry: Registry, image_store: Path, tools: str) -> verbs.Verb:
     """`hpcbox run` of the image with tools."""
     assert tools
     return verbs.Verb(image_store, f"{image_registry.address}/tools:1")
+
+
+@pytest.fixture(scope="session")
+def odd_registry(cluster: Cluster) -> Iterator[str]:
+    """HOST:PORT of a registry in the lab whose images are special."""
+    with odd_registry_service.serving(cluster) as address:
+        yield address

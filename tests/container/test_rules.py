@@ -195,6 +195,15 @@ def test_an_image_without_a_shell_runs(way: Way) -> None:
     assert (done.returncode, "hostmarker absent" in done.stdout) == (0, True), done.stderr
 
 
+def test_upper_layers_hide_what_they_say(way: Way, odd_registry: str) -> None:
+    done = way.run("/bin/busybox", "ls", "/", "/all", image=f"{odd_registry}/hides:1")
+
+    shown = done.stdout.split()
+    assert done.returncode == 0, done.stderr
+    assert shown.count("shown") == 2
+    assert "hidden" not in shown
+
+
 def test_an_image_that_does_not_exist_is_named(way: Way) -> None:
     done = way.run("true", image=f"{REG}/nope:1")
 

@@ -271,6 +271,21 @@ def test_a_signal_during_the_pull_cleans_up(
     assert (scratch(store), visible(store)) == ([], set())
 
 
+def test_nohup_holds_during_the_pull(tmp_path: Path, stalling: str) -> None:
+    store = tmp_path / "store"
+    verb = Verb(store, stalling)
+    with subprocess.Popen(
+        ["nohup", *verb.words("true")],
+        env=verb.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        wait_until(lambda: len(scratch(store)) > 0, timeout_seconds=10, what="the pull has begun")
+
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+
+        assert process.wait(10) == 128 + signal.SIGTERM
+
+
 def test_kill_9_during_the_pull_shows_nothing_half_written(tmp_path: Path, stalling: str) -> None:
     store = tmp_path / "store"
     with Verb(store, stalling).start("true") as process:

@@ -55,18 +55,30 @@ def test_root_is_told_to_be_somebody(cluster: Cluster) -> None:
     )
 
 
-def test_where_user_namespaces_are_refused_the_administrator_is_named(cluster: Cluster) -> None:
+@pytest.mark.parametrize(
+    ("switch", "value", "request_to"),
+    [
+        (None, "", "allow unprivileged user namespaces"),
+        ("user/max_user_namespaces", "0", "set user.max_user_namespaces to 10000"),
+    ],
+)
+def test_where_user_namespaces_are_refused_it_says_what_to_ask_for(
+    cluster: Cluster, switch: str | None, value: str, request_to: str
+) -> None:
     forbid = (
         "import os, sys; from tests.services.seccomp import forbid_user_namespaces as forbid;"
         "forbid(); os.execvp(sys.argv[1], sys.argv[1:])"
     )
+    show = f"echo {value} >/tmp/switch && mount --bind /tmp/switch /proc/sys/{switch} && "
+    script = f'{show if switch else ""}exec /usr/bin/python3 -c "$@"'
     cluster.run(["hpcbox", "pull", IMAGE], user="bob", node="n1", check=True)
 
-    done = as_root(cluster, 'exec /usr/bin/python3 -c "$@"', forbid, *AS_BOB, *RUN, "--", "true")
+    words = ("sh", forbid, *AS_BOB, *RUN, "--", "true")
+    done = as_root(cluster, 'exec unshare --mount sh -c "$@"', script, *words)
 
     assert done.returncode == 125
     assert "this node refuses user namespaces: unshare: Operation not permitted" in done.stderr
-    assert "ask the administrator of n1 to allow unprivileged user namespaces" in done.stderr
+    assert f"ask the administrator of n1 to {request_to}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

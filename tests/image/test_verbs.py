@@ -88,6 +88,30 @@ def test_inspect_reads_the_registry_and_the_store(image: str, store: Path) -> No
     assert "environment  A=b" in text
 
 
+def mpi_of(image: str, store: Path, *environment: str) -> list[str]:
+    variables = dict(one.split("=") for one in environment)
+    _, out, _ = finish(hpcbox("inspect", image, store=store, **variables))
+    return [line.split(maxsplit=1)[1] for line in out.splitlines() if line.startswith("mpi ")]
+
+
+def test_the_mpi_of_an_image_is_known_once_it_is_pulled(image: str, store: Path) -> None:
+    before = mpi_of(image, store)
+    run("pull", image, store=store)
+    _, as_json, _ = run("inspect", "--json", image, store=store)
+
+    assert before == ["unknown until pulled"]
+    assert mpi_of(image, store) == ["none found"]
+    assert json.loads(as_json)["mpi"] == []
+
+
+def test_what_a_pull_has_seen_is_known_where_only_the_home_is_shared(
+    image: str, store: Path, tmp_path: Path
+) -> None:
+    finish(hpcbox("pull", image, store=store, HOME=str(tmp_path)))
+
+    assert mpi_of(image, tmp_path / "other", f"HOME={tmp_path}") == ["none found"]
+
+
 def test_rm_removes_and_a_second_rm_is_told(image: str, store: Path) -> None:
     run("pull", image, store=store)
 

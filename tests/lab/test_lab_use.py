@@ -120,7 +120,7 @@ def test_the_host_knows_no_alice(plain_cluster: Cluster) -> None:
     assert "alice:" not in Path("/etc/passwd").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["debian", "mpich", "openmpi4", "static"])
+@pytest.mark.parametrize("name", ["debian", "mpich", "mpich42", "openmpi4", "openmpi5", "static"])
 def test_the_registry_serves_the_image(plain_cluster: Cluster, name: str) -> None:
     url = f"http://{REGISTRY}/v2/{name}/manifests/1"
 

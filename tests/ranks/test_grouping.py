@@ -71,6 +71,31 @@ def test_a_rank_that_is_behind_still_prints_the_same() -> None:
     assert (same.ranks, same.lines) == ((0, 1, 2), 100)
 
 
+def test_a_rank_that_prints_something_new_where_the_others_stop_is_odd() -> None:
+    grouping = Grouping()
+    for rank in range(24):
+        grouping.feed(rank, [b"step=%d loss=0.%d%d" % (step, step, rank) for step in range(5)])
+    grouping.feed(17, [b"ERROR timeout"])
+
+    odd, same = grouping.groups()
+
+    assert (odd.ranks, odd.line_number, odd.line, odd.others) == ((17,), 6, b"ERROR timeout", b"")
+    assert (len(same.ranks), same.lines) == (23, 5)
+
+    for rank in range(24):
+        grouping.feed(rank, [b"ERROR timeout"] if rank != 17 else [])
+    assert len(grouping.groups()) == 1
+
+
+def test_a_rank_that_is_ahead_with_lines_as_before_is_not_odd() -> None:
+    grouping = Grouping()
+    for rank in range(8):
+        grouping.feed(rank, [b"begin", b"step 1"])
+    grouping.feed(3, [b"step 2", b"step 3"])
+
+    assert [group.ranks for group in grouping.groups()] == [tuple(range(8))]
+
+
 def test_the_first_to_print_is_odd_when_the_most_print_something_else() -> None:
     ranks = Grouping()
     ranks.feed(0, [b"hello", b"I lead", b"more"])

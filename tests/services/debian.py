@@ -1,4 +1,4 @@
-"""Debian's minimal root as a folder, and packages on top of it: the raw material of the images."""
+"""Minimal roots of Debian as folders, and packages on top: the raw material of the images."""
 
 from __future__ import annotations
 
@@ -17,23 +17,31 @@ from tests.services.spec import CONF, cache_root
 if TYPE_CHECKING:
     import tarfile
 
-SUITE = "bookworm"
-PACKAGES = {"mmdebstrap": "mmdebstrap"}
+# This machine's release, and the one after it.
+SUITE, NEXT_SUITE = "bookworm", "trixie"
+NEXT_PYTHON = "3.13"
+PACKAGES = {"mmdebstrap": "mmdebstrap", "dpkg-deb": "dpkg"}
 # A test image needs no manuals; dpkg keeps to this for packages added later, too.
 UNPACK_NOT = ("doc", "man", "info", "locale", "lintian", "bug", "zoneinfo")
+# UCX there depends on AMD's compiler, which nothing but a benchmark for GPUs loads: 240 MB.
+UNPACK_NOT_NEXT = tuple(
+    f"/usr/lib/*/{name}*" for name in ("libLLVM", "libamd_comgr", "libamdhip64", "libz3")
+)
 DEFAULT_SOURCES = (
     "deb http://deb.debian.org/debian bookworm main\n"
     "deb http://deb.debian.org/debian-security bookworm-security main\n"
 )
 
 
-def key() -> str:
+def key(suite: str = SUITE) -> str:
     """Names what root() contains (but for Debian's own updates)."""
-    parts = (SUITE, UNPACK_NOT, layers.LEFT_OUT, platform.machine())
+    parts: tuple[object, ...] = (suite, UNPACK_NOT, layers.LEFT_OUT, platform.machine())
+    if suite == NEXT_SUITE:
+        parts = (*parts, UNPACK_NOT_NEXT)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def sources() -> str:
+def sources(suite: str = SUITE) -> str:
     """The mirrors that this machine itself uses, else Debian's own; sources.list(5)."""
     listing = run([
         "apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)",
@@ -44,30 +52,32 @@ def sources() -> str:
         origin, component, release, mirror = line.split(" ", 3)
         if (origin, component) == ("Debian", "main") and release.startswith(SUITE):
             lines.append(f"deb {mirror} {release} main\n")
-    return "".join(lines) or DEFAULT_SOURCES
+    return ("".join(lines) or DEFAULT_SOURCES).replace(SUITE, suite)
 
 
-def root() -> Path:
+def root(suite: str = SUITE) -> Path:
     """The minimal root, made once, with apt's lists so that packages can be added.
 
     Raises:
         LabError: mmdebstrap fails (no network, no space).
     """
-    folder = cache_root() / "roots" / key()
+    folder = cache_root() / "roots" / key(suite)
     if not folder.exists():
         folder.parent.mkdir(mode=0o700, exist_ok=True)
         growing = folder.with_suffix(".new")
         shutil.rmtree(growing, ignore_errors=True)
+        left_out = [f"/usr/share/{name}/*" for name in UNPACK_NOT]
+        left_out += UNPACK_NOT_NEXT if suite == NEXT_SUITE else ()
         run([
             "mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt/lists",
-            *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNPACK_NOT),
-            SUITE, os.fspath(growing), "-",
-        ], stdin_text=sources())  # fmt: skip
+            *(f"--dpkgopt=path-exclude={path}" for path in left_out),
+            suite, os.fspath(growing), "-",
+        ], stdin_text=sources(suite))  # fmt: skip
         growing.rename(folder)
     return folder
 
 
-def add_packages(packages: tuple[str, ...], tar: tarfile.TarFile) -> None:
+def add_packages(suite: str, packages: tuple[str, ...], tar: tarfile.TarFile) -> None:
     """Add to a layer what installing packages changes in the minimal root.
 
     Raises:
@@ -78,6 +88,22 @@ def add_packages(packages: tuple[str, ...], tar: tarfile.TarFile) -> None:
         for folder in folders:
             folder.mkdir()
         run(["unshare", "--mount", "--pid", "--fork", "--kill-child",
-             os.fspath(CONF / "add_packages.sh"), os.fspath(root()),
+             os.fspath(CONF / "add_packages.sh"), os.fspath(root(suite)),
              *map(os.fspath, folders), *packages])  # fmt: skip
         layers.add_tree(tar, folders[0])
+
+
+def unpack(suite: str, packages: tuple[str, ...], folder: Path) -> None:
+    """Unpack packages of a suite into a folder, without what they depend on.
+
+    Raises:
+        LabError: apt fails.
+    """
+    base = os.fspath(root(suite))
+    with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
+        run(["apt-get", "--quiet=2", "-o", f"Dir={base}/", "-o",
+             f"Dir::State::status={base}/var/lib/dpkg/status", "-o", "Dir::Cache::pkgcache=", "-o",
+             "Dir::Cache::srcpkgcache=", "-o", "APT::Sandbox::User=root", "download", *packages],
+            cwd=Path(scratch))  # fmt: skip
+        for package in sorted(Path(scratch).iterdir()):
+            run(["dpkg-deb", "--extract", os.fspath(package), os.fspath(folder)])

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Raise it when the way layers or configs are made changes.
 FORMAT = 2
+# What wheels are built for; pip takes older ones too.
+PLATFORMS = ("manylinux2014", "manylinux_2_28")
 IMAGE_MARKER = "etc/hpcbox-lab-image"
 PATH_VARIABLE = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {
@@ -85,7 +87,8 @@ def _key(*parts: object) -> str:
 def _recipe_key(recipe: Recipe) -> str:
     sources = [(PROGRAMS / one.source).read_bytes() for one in recipe.programs]
     headers = [file.read_bytes() for file in sorted(PROGRAMS.glob("*.h"))]
-    return _key(recipe, debian.key(), sources, headers)
+    additions = filter(None, (recipe.development, recipe.wheels))
+    return _key(recipe, debian.key(recipe.suite), sources, headers, *additions)
 
 
 def _note(name: str) -> Path:
@@ -111,13 +114,19 @@ def _locked() -> Iterator[None]:
 def _build(recipe: Recipe) -> None:
     parts = []
     if recipe.debian:
-        parts.append(_cached(debian.key(), lambda tar: layers.add_tree(tar, debian.root())))
+        suite = recipe.suite
+        parts.append(
+            _cached(debian.key(suite), lambda tar: layers.add_tree(tar, debian.root(suite)))
+        )
     if recipe.packages:
-        key = _key("packages", debian.key(), recipe.packages)
-        parts.append(_cached(key, partial(debian.add_packages, recipe.packages)))
+        key = _key("packages", debian.key(recipe.suite), recipe.packages)
+        parts.append(_cached(key, partial(debian.add_packages, recipe.suite, recipe.packages)))
+    if recipe.wheels:
+        key = _key("wheels", platform.machine(), recipe.wheels)
+        parts.append(_cached(key, partial(_add_wheels, recipe.wheels)))
     if recipe.programs:
         key = _key("programs", _recipe_key(recipe))
-        parts.append(_cached(key, partial(_add_programs, recipe.programs)))
+        parts.append(_cached(key, partial(_add_programs, recipe)))
     parts.append(_cached(_key("marker layer", _recipe_key(recipe)), partial(_add_marker, recipe)))
     config = _config(recipe, parts)
     with (
@@ -139,15 +148,39 @@ def _cached(key: str, fill: layers.Fill) -> Layer:
     return layers.cached(cache_root() / "layers", key, fill)
 
 
-def _add_programs(programs: tuple[Program, ...], tar: tarfile.TarFile) -> None:
-    folders = {os.path.dirname(one.target) for one in programs} - {""}
+def _add_programs(recipe: Recipe, tar: tarfile.TarFile) -> None:
+    folders = {os.path.dirname(one.target) for one in recipe.programs} - {""}
     for folder in sorted(folders):
         layers.add_folder(tar, folder)
     with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
-        for one in programs:
-            binary = Path(scratch, "program")
-            run([*one.compiler, "-o", os.fspath(binary), os.fspath(PROGRAMS / one.source)])
-            layers.add_file(tar, one.target, binary.read_bytes(), 0o755)
+        development = Path(scratch, "development")
+        if recipe.development:
+            debian.unpack(recipe.suite, recipe.development, development)
+        for one in recipe.programs:
+            layers.add_file(tar, one.target, _program(one, scratch, development), 0o755)
+
+
+def _program(program: Program, scratch: str, development: Path) -> bytes:
+    source = PROGRAMS / program.source
+    if not program.compiler:
+        return source.read_bytes()
+    binary = Path(scratch, "program")
+    words = [word.replace("{development}", os.fspath(development)) for word in program.compiler]
+    # The source comes first: libraries are searched for what is missing by then.
+    run([words[0], os.fspath(source), *words[1:], "-o", os.fspath(binary)])
+    return binary.read_bytes()
+
+
+def _add_wheels(wheels: tuple[str, ...], tar: tarfile.TarFile) -> None:
+    """Add wheels from PyPI as the image's Python finds them."""
+    with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
+        run(["/usr/bin/python3", "-m", "venv", f"{scratch}/pip"])
+        run([f"{scratch}/pip/bin/python", "-m", "pip", "install", "--quiet", "--no-deps",
+             "--disable-pip-version-check", "--no-compile", "--only-binary=:all:",
+             f"--python-version={debian.NEXT_PYTHON}", *wheels,
+             f"--target={scratch}/tree/usr/local/lib/python{debian.NEXT_PYTHON}/dist-packages",
+             *(f"--platform={name}_{platform.machine()}" for name in PLATFORMS)])  # fmt: skip
+        layers.add_tree(tar, Path(scratch, "tree"))
 
 
 def _add_marker(recipe: Recipe, tar: tarfile.TarFile) -> None:

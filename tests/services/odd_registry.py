@@ -1,4 +1,4 @@
-"""The lab's second registry, 10.77.0.1:5001: each of its images is wrong in its own way.
+"""The lab's second registry, 10.77.0.1:5001: each of its images is odd in its own way.
 
 Run inside the lab, as `python -m tests.services.odd_registry`; says "ready" when it answers and
 ends when its stdin does.
@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.small_images import (
     compressed,
     digest,
     file,
+    folder,
     hardlink,
+    opaque,
     push_image,
     symlink,
     tar,
     whiteout,
 )
+from tests.services.spec import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.services.slurm import Cluster
 
 HOST, PORT = "10.77.0.1", 5001
 STALL_AFTER_BYTES = 2**20
@@ -33,6 +44,21 @@ HOSTILE = {
     "hardlink": (tar(hardlink("shadow", "../../../../etc/shadow")),),
     "root-whiteout": (tar(whiteout("..")),),
 }
+
+
+@contextmanager
+def serving(cluster: Cluster) -> Iterator[str]:
+    """Run it in a lab as long as the with block lasts; gives its HOST:PORT."""
+    server = cluster.start(
+        ["/opt/hpcbox/bin/python3", "-m", "tests.services.odd_registry"],
+        user="root",
+        cwd=str(REPOSITORY),
+    )
+    with server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        yield f"{HOST}:{PORT}"
+        server.kill()
 
 
 def fill(registry: BadRegistry) -> None:
@@ -52,7 +78,18 @@ def fill(registry: BadRegistry) -> None:
     push_image(registry, "wrongdiff:1", good, diff_ids=[digest(b"something else")])
     for name, layers in HOSTILE.items():
         push_image(registry, f"{name}:1", *layers)
+    push_image(registry, "hides:1", *_hiding())
     push_image(registry, "large:1", tar(file("large", os.urandom(LARGE_BYTES))), how="none")
+
+
+def _hiding() -> tuple[bytes, bytes]:
+    """Layers of which the upper one hides everything in the lower one that is named so."""
+    busybox = file("bin/busybox", Path("/bin/busybox").read_bytes(), mode=0o755)
+    lower = [folder("all"), file("all/hidden"), file("hidden"), file("shown")]
+    return (
+        tar(folder("bin"), busybox, *lower),
+        tar(whiteout("hidden"), opaque("all"), file("all/shown")),
+    )
 
 
 def main() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field
+
+from tests.services.debian import NEXT_SUITE, SUITE
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A C program from programs/ that an image has.
+    """A program from programs/ that an image has.
 
     Attributes:
         source: file in programs/.
         target: path in the image.
-        compiler: command and flags, run on this machine (a Debian 12, as the images).
+        compiler: command and flags, run on this machine; "{development}" stands for the folder
+            with the recipe's development packages. Without it the source is copied as it is.
     """
 
     source: str
@@ -33,6 +37,9 @@ class Recipe:
         command: Cmd of the config.
         docker: manifest in Docker's format (v2, schema 2), else OCI's.
         extra_env: more NAME=VALUE entries.
+        suite: Debian's release.
+        development: packages that programs are compiled with, unpacked beside the image.
+        wheels: packages from PyPI for the image's Python, NAME==VERSION.
     """
 
     name: str
@@ -43,6 +50,9 @@ class Recipe:
     command: tuple[str, ...]
     docker: bool
     extra_env: tuple[str, ...] = field(default=())
+    suite: str = field(default=SUITE, repr=False)
+    development: tuple[str, ...] = field(default=(), repr=False)
+    wheels: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def reference(self) -> str:
@@ -50,12 +60,26 @@ class Recipe:
         return f"{self.name}:1"
 
 
-def _mpi(compiler: str) -> tuple[Program, ...]:
+def _mpi(*compiler: str) -> tuple[Program, ...]:
     return tuple(
-        Program(f"{name}_mpi.c", f"opt/mpi/{name}", (compiler, "-O1", "-Wall"))
+        Program(f"{name}_mpi.c", f"opt/mpi/{name}", (*compiler, "-O1", "-Wall"))
         for name in ("hello", "stall")
     )
 
+
+def _next_mpi(headers: str, library: str) -> tuple[Program, ...]:
+    """The same compiled for the next release: this machine's compiler, that release's MPI."""
+    return _mpi(
+        "gcc",
+        f"-I{{development}}/usr/lib/{MULTIARCH}/{headers}",
+        f"-L{{development}}/usr/lib/{MULTIARCH}",
+        # The library wants a newer C library than this machine's; the image has it.
+        "-Wl,--no-as-needed,--allow-shlib-undefined",
+        f"-l:{library}",
+    )
+
+
+MULTIARCH = f"{platform.machine()}-linux-gnu"
 
 RECIPES = (
     Recipe(
@@ -70,7 +94,7 @@ RECIPES = (
     Recipe(
         name="mpich",
         debian=True,
-        packages=("libmpich12",),
+        packages=("mpich",),
         programs=_mpi("mpicc.mpich"),
         workdir="/opt/mpi",
         command=("/opt/mpi/hello",),
@@ -93,5 +117,32 @@ RECIPES = (
         workdir="/",
         command=("/static",),
         docker=True,
+    ),
+    Recipe(
+        name="mpich42",
+        debian=True,
+        packages=("mpich", "python3"),
+        programs=(
+            *_next_mpi("mpich/include", "libmpich.so.12"),
+            Program("hello_mpi4py.py", "opt/mpi/hello.py", ()),
+            Program("hello_env.py", "opt/mpi/env.py", ()),
+        ),
+        workdir="/opt/mpi",
+        command=("/opt/mpi/hello",),
+        docker=False,
+        suite=NEXT_SUITE,
+        development=("libmpich-dev", "libmpich12"),
+        wheels=("mpi4py==4.1.1",),
+    ),
+    Recipe(
+        name="openmpi5",
+        debian=True,
+        packages=("openmpi-bin",),
+        programs=_next_mpi("openmpi/include", "libmpi.so.40"),
+        workdir="/opt/mpi",
+        command=("/opt/mpi/hello",),
+        docker=True,
+        suite=NEXT_SUITE,
+        development=("libopenmpi-dev", "libopenmpi40"),
     ),
 )

@@ -11,7 +11,6 @@ from tests.services import leftovers
 from tests.services import odd_registry as odd_registry_service
 from tests.services.commands import wait_until
 from tests.services.slurm import Cluster
-from tests.services.spec import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,16 +30,8 @@ def running_cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def odd_registry(running_cluster: Cluster) -> Iterator[str]:
     """HOST:PORT of a registry whose images are wrong, each in its own way."""
-    server = running_cluster.start(
-        ["/opt/hpcbox/bin/python3", "-m", "tests.services.odd_registry"],
-        user="root",
-        cwd=str(REPOSITORY),
-    )
-    with server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
-        yield f"{odd_registry_service.HOST}:{odd_registry_service.PORT}"
-        server.kill()
+    with odd_registry_service.serving(running_cluster) as address:
+        yield address
 
 
 @pytest.fixture

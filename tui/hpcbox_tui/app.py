@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from hpcbox import views
+from hpcbox.errors import HpcboxError
 from hpcbox.views import SlurmClient, StepFolder
 from hpcbox_tui import commands
 from hpcbox_tui.feed.feed import Feed
@@ -108,7 +109,13 @@ class HpcboxApp(App[int]):
             else:
                 frame.say("nothing was cancelled")
 
-        self.push_screen(CancelScreen(keys, self.feed.cancel_command(keys)), answered)
+        try:
+            command = self.feed.cancel_command(keys)
+        except HpcboxError as error:
+            # Somebody has asked for a job that there can't be (:job nonsense).
+            frame.say(str(error))
+        else:
+            self.push_screen(CancelScreen(keys, command), answered)
 
     async def action_palette(self) -> None:
         """Offer what can be done on this screen."""

@@ -65,7 +65,7 @@ def _first(row: Row) -> Job:
 def _id(row: Row, _age: float) -> tuple[str, Style]:
     if isinstance(row, ArrayRow):
         return f"{'▾' if row.is_open else '▸'}{row.job_id}_*", BOLD
-    return (f"  {row.job.key}", PLAIN) if isinstance(row, TaskRow) else (row.key, PLAIN)
+    return (f" {row.job.key}", PLAIN) if isinstance(row, TaskRow) else (row.key, PLAIN)
 
 
 def _state(row: Row, _age: float) -> tuple[str, Style]:
@@ -111,7 +111,7 @@ def short_image(image: str) -> str:
 
 
 COLUMNS = (
-    Column("JOB", 12, 0, _id, "id"),
+    Column("JOB", 13, 0, _id, "id"),
     Column("NAME", 12, 40, lambda row, _age: (_first(row).name, PLAIN), "name"),
     Column("USER", 8, 60, lambda row, _age: (_first(row).user, DIM), "user"),
     Column("PARTITION", 10, 110, lambda row, _age: (_first(row).partition, DIM), "partition"),

@@ -98,7 +98,8 @@ class LogChanged(FeedMessage, bubble=False):
         size_bytes: of the file, None when it is gone.
         at_end: whether its last line is in view.
         match: offset and length of the match that was jumped to, None without.
-        note: one line for the user, e.g. "nothing found", or how far a search has come.
+        note: one line for the user, e.g. "nothing found", or how far a search has come; why there
+            is no file when it is gone.
     """
 
     lines: tuple[LogLine, ...]

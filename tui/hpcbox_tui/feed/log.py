@@ -81,7 +81,7 @@ class LogWatcher(Watcher):
         file = self._file
         if self._follows:
             self._top = file.last_page(self._rows)
-        state = (file.size, file.is_gone, self._top, self._rows, self._match, self._note)
+        state = (file.size, file.problem, self._top, self._rows, self._match, self._note)
         if state == self._told:
             return
         if self._told and file.size != self._told[0]:
@@ -92,10 +92,10 @@ class LogWatcher(Watcher):
         self.tell(
             LogChanged(
                 lines,
-                None if file.is_gone else file.size,
+                None if file.problem else file.size,
                 end + 1 >= file.size,
                 self._match,
-                self._note,
+                file.problem or self._note,
             )
         )
 

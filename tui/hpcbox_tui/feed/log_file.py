@@ -24,49 +24,48 @@ class LogFile:
     Attributes:
         path: its name.
         size: its length in bytes when `look` was called last, 0 for none.
-        is_gone: whether there is no such file (any more).
+        problem: why it can't be read (any more), "" while it can.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.size = 0
-        self.is_gone = True
+        self.problem = "not looked at"
         self._descriptor = -1
         self._identity: tuple[int, int] | None = None
 
     def look(self) -> str:
-        """Look at the file's state; return what happened to it ("" for nothing odd)."""
+        """Look at the file's state; return what happened to it, "" for nothing but growth."""
         try:
             found = os.stat(self.path)
         except OSError as error:
-            was_there, self.is_gone = not self.is_gone, True
-            return f"cannot be read: {error.strerror}" if was_there or not self.size else ""
+            self.problem = error.strerror or str(error)
+            return ""
         if not stat.S_ISREG(found.st_mode):
-            self.is_gone = True
-            return "is no regular file"
+            self.problem = "is no regular file"
+            return ""
         note = ""
         if (found.st_dev, found.st_ino) != self._identity:
-            if self._identity is not None:
-                note = "was replaced by another file"
+            note = "" if self._identity is None else "was replaced by another file"
             self.close()
-            if not self._open():
-                self.is_gone = True
-                return "cannot be read: permission denied"
+            self.problem = self._open()
+            if self.problem:
+                return ""
             self._identity = (found.st_dev, found.st_ino)
             self.size = 0
-        self.is_gone = False
+        self.problem = ""
         if found.st_size < self.size:
             note = "was cut short"
         self.size = found.st_size
         return note
 
-    def _open(self) -> bool:
+    def _open(self) -> str:
         try:
             # A named pipe in the log's place must not block.
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
 
     def close(self) -> None:
         """Close the file."""

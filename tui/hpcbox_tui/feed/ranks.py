@@ -21,7 +21,7 @@ from hpcbox_tui.messages import RanksChanged, Tail
 # A line is on the screen within 50 ms; below that, looking again costs more than it shows.
 _LOOK_SECONDS = 0.03
 # Terminals and eyes get at most this many pictures a second.
-_TELL_SECONDS = 0.1
+_TELL_SECONDS = 0.15
 # The share of a core that looking may take, however many ranks there are.
 _CPU_SHARE = 0.1
 # After this long without a line, looks become rarer.
@@ -60,34 +60,45 @@ class Tails:
 
     def __init__(self, reader: StepReader) -> None:
         self._reader = reader
-        self._streams: dict[int, tuple[_Stream, ...]] = {}
+        self._streams: dict[tuple[int, int], _Stream] = {}
         self._lines: dict[int, deque[bytes]] = {}
-        self._sizes: dict[int, tuple[int, int]] = {}
+        self._sizes: dict[tuple[int, int], int] = {}
         self.tails: dict[int, Tail] = {}
 
     def read(self, view: StepView) -> bool:
         """Read on where files have another length; return whether there was anything."""
         changed = False
         for rank in view.ranks:
-            sizes = (rank.out_bytes, rank.err_bytes)
-            if sizes != self._sizes.get(rank.rank, (0, 0)):
+            new: list[bytes] = []
+            has_grown = False
+            for stream, size in ((OUT, rank.out_bytes), (ERR, rank.err_bytes)):
+                key = (rank.rank, stream)
+                if size != self._sizes.get(key, 0):
+                    has_grown = True
+                    new += self._take(key, size)
+            if has_grown:
+                self._keep(rank.rank, new)
                 changed = True
-                if self._read_rank(rank.rank):
-                    self._sizes[rank.rank] = sizes
         return changed
 
-    def _read_rank(self, rank: int) -> bool:
-        """Read on one rank's files; return whether their ends were reached."""
-        streams = self._streams.get(rank)
-        if streams is None:
-            streams = tuple(_Stream(self._reader, rank, which) for which in (OUT, ERR))
-            self._streams[rank] = streams
-            self._lines[rank] = deque(maxlen=_TAIL_LINES)
-        new = [line for stream in streams for line in stream.take()]
-        self._lines[rank].extend(new)
-        unfinished = b"".join(stream.rest() for stream in streams)
-        self.tails[rank] = Tail(tuple(self._lines[rank]), unfinished)
-        return sum(map(len, new)) < _BYTES_A_LOOK // 2
+    def _take(self, key: tuple[int, int], size: int) -> list[bytes]:
+        """Return the next lines of one file."""
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream(self._reader, *key)
+        lines = stream.take()
+        if sum(map(len, lines)) < _BYTES_A_LOOK // 2:
+            # Its end was reached; a file that has more is read on at the next look.
+            self._sizes[key] = size
+        return lines
+
+    def _keep(self, rank: int, new: list[bytes]) -> None:
+        """Make the rank's tail of its lines and of what its streams have begun."""
+        lines = self._lines.setdefault(rank, deque(maxlen=_TAIL_LINES))
+        lines.extend(new)
+        begun = (self._streams.get((rank, stream)) for stream in (OUT, ERR))
+        unfinished = b"".join(stream.rest() for stream in begun if stream is not None)
+        self.tails[rank] = Tail(tuple(lines), unfinished)
 
 
 class Comparison:
@@ -171,8 +182,10 @@ class RanksWatcher(Watcher):
         if self._has_news and now - self._told_at >= _TELL_SECONDS:
             self._tell_all(view)
             self._told_at, self._has_news = now, False
-        is_quiet = now - self._news_at > _QUIET_SECONDS
-        wait = 4 * _LOOK_SECONDS if is_quiet else _LOOK_SECONDS
+        wait = 4 * _LOOK_SECONDS if now - self._news_at > _QUIET_SECONDS else _LOOK_SECONDS
+        if self._has_news:
+            # What comes until it may be told is told with it.
+            wait = max(wait, self._told_at + _TELL_SECONDS - now)
         return max(wait, (time.thread_time() - cpu) / _CPU_SHARE)
 
     def _read(self, view: StepView) -> bool:

@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from hpcbox_tui.commands import complete
-from hpcbox_tui.styles import BAR, BOLD, DIM, PLAIN, WAITING
+from hpcbox_tui.styles import BAD, BAR, BOLD, DIM, PLAIN, WAITING
 from hpcbox_tui.text import harmless
 from hpcbox_tui.widgets.line import Line, Parts
 from hpcbox_tui.widgets.lines import Painted
@@ -18,6 +18,7 @@ from hpcbox_tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from rich.style import Style
+    from textual.timer import Timer
 
     from hpcbox_tui.app import HpcboxApp
 
@@ -56,6 +57,11 @@ class Frame(Screen[None]):
         Binding("ctrl+r", "look_again", "ask again now", show=False),
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._remark = ""
+        self._remark_timer: Timer | None = None
+
     @property
     def hpcbox(self) -> "HpcboxApp":
         """The application, with its type."""
@@ -68,6 +74,9 @@ class Frame(Screen[None]):
     def compose(self) -> ComposeResult:
         """Lay out the screen."""
         yield Line(id="heading", base=BAR)
+        problem = Line(id="problem", base=BAD)
+        problem.display = False
+        yield problem
         yield from self.body()
         yield Line(id="hints")
         yield Prompt()
@@ -80,6 +89,12 @@ class Frame(Screen[None]):
     def show_heading(self, left: Parts, right: Parts = ()) -> None:
         """Show what the screen is about, and how fresh it is."""
         self.heading.show([(" hpcbox ", BOLD), *left], [*right, (" ", PLAIN)])
+
+    def show_problem(self, text: str) -> None:
+        """Show why data aren't fresh on a line of its own, or no such line for ""."""
+        line = self.query_one("#problem", Line)
+        line.show([(f" {harmless(text)}", PLAIN)])
+        line.display = bool(text)
 
     def on_screen_resume(self) -> None:
         """Show the keys."""
@@ -106,19 +121,30 @@ class Frame(Screen[None]):
         return list(found.values())
 
     def show_hints(self) -> None:
-        """Show the keys that are worth a hint."""
-        parts: list[tuple[str, Style]] = []
-        bindings = [binding for binding, _owner in self.own_keys() if binding.show]
-        # How to get help is worth more than anything that may be cut off.
-        bindings.sort(key=lambda binding: binding.action != "help")
-        for binding in bindings:
-            parts += [(f" {key_name(binding.key)}", BOLD), (f" {binding.description}", DIM)]
+        """Show the keys that are worth a hint, or a remark that is still to be read."""
+        if self._remark:
+            parts: list[tuple[str, Style]] = [(f" {harmless(self._remark)}", WAITING)]
+        else:
+            bindings = [binding for binding, _owner in self.own_keys() if binding.show]
+            # How to get help is worth more than anything that may be cut off.
+            bindings.sort(key=lambda binding: binding.action != "help")
+            parts = []
+            for binding in bindings:
+                parts.append((f" {key_name(binding.key)}", BOLD))
+                parts.append((f" {binding.description}", DIM))
         self.query_one("#hints", Line).show(parts)
 
     def say(self, text: str) -> None:
         """Show a remark in the hints' place for a while."""
-        self.query_one("#hints", Line).show([(f" {harmless(text)}", WAITING)])
-        self.set_timer(_SAY_SECONDS, self.show_hints)
+        self._remark = text
+        if self._remark_timer is not None:
+            self._remark_timer.stop()
+        self._remark_timer = self.set_timer(_SAY_SECONDS, self._unsay)
+        self.show_hints()
+
+    def _unsay(self) -> None:
+        self._remark = ""
+        self.show_hints()
 
     # The prompt.
 

@@ -11,7 +11,7 @@ from hpcbox_tui.job_rows import STEP, job_rows
 from hpcbox_tui.messages import CancelDone, JobChanged
 from hpcbox_tui.screens.frame import Frame
 from hpcbox_tui.screens.queue import describe_cancel
-from hpcbox_tui.styles import BAD, BOLD, DIM, PLAIN
+from hpcbox_tui.styles import BOLD, DIM, PLAIN
 from hpcbox_tui.text import age, duration, harmless
 from hpcbox_tui.widgets.lines import TextLines
 
@@ -96,9 +96,8 @@ class JobScreen(Frame):
             if job.elapsed_seconds or job.is_running:
                 limit = "" if job.limit_seconds is None else f" of {duration(job.limit_seconds)}"
                 left.append((f" · {duration(job.elapsed_seconds + gone)}{limit}", PLAIN))
-        if last.problem:
-            right.append((harmless(last.problem), BAD))
-        elif last.detail is not None:
+        self.show_problem(last.problem)
+        if last.detail is not None:
             seconds = now - last.taken_at
             right.append((f"data {'now' if seconds < 3 else age(seconds) + ' old'}", PLAIN))
         self.show_heading(left, right)

@@ -9,7 +9,7 @@ from textual.widget import Widget
 
 from hpcbox_tui.messages import LogChanged
 from hpcbox_tui.screens.frame import Frame
-from hpcbox_tui.styles import BAD, GOOD, PLAIN, WAITING
+from hpcbox_tui.styles import GOOD, PLAIN, WAITING
 from hpcbox_tui.text import amount, harmless
 from hpcbox_tui.widgets.log_pane import LogPane
 
@@ -86,11 +86,11 @@ class LogScreen(Frame):
         left: list[tuple[str, Style]] = [(f" {harmless(self._title)}", PLAIN)]
         right: list[tuple[str, Style]] = []
         if last is not None:
-            if last.note:
+            is_gone = last.size_bytes is None
+            self.show_problem(f"{last.note}: {self._path}" if is_gone else "")
+            if last.note and not is_gone:
                 right.append((f"{harmless(last.note)} · ", WAITING))
-            if last.size_bytes is None:
-                right.append(("no such file", BAD))
-            else:
+            if last.size_bytes is not None:
                 end = last.lines[-1].offset + len(last.lines[-1].raw) if last.lines else 0
                 share = 1.0 if last.at_end else end / max(1, last.size_bytes)
                 right.append((f"{amount(last.size_bytes)} · {share:.0%}", PLAIN))

@@ -11,7 +11,7 @@ from hpcbox.views import Queue, Wanted
 from hpcbox_tui.messages import CancelDone, QueueChanged
 from hpcbox_tui.queue_rows import ORDERS, ArrayRow, count_states
 from hpcbox_tui.screens.frame import Frame
-from hpcbox_tui.styles import BAD, DIM, MARKED, PLAIN, WAITING
+from hpcbox_tui.styles import DIM, MARKED, PLAIN, WAITING
 from hpcbox_tui.text import age, harmless
 from hpcbox_tui.widgets.queue_table import QueueTable
 
@@ -43,6 +43,7 @@ class QueueScreen(Frame):
         self._wanted = Wanted(user=None if everybody else user)
         self._me = user
         self._queue: Queue | None = None
+        self._counts = ""
         self._problem = ""
         self._asking = True
         self._watcher: QueueWatcher | None = None
@@ -86,6 +87,7 @@ class QueueScreen(Frame):
         self._problem, self._asking = message.problem, message.asking
         if message.queue is not None and message.queue is not self._queue:
             self._queue = message.queue
+            self._counts = count_states(message.queue.jobs)
             self.table.show_queue(message.queue, self._age())
         self._show_state()
 
@@ -116,19 +118,17 @@ class QueueScreen(Frame):
                 "everybody's jobs" if self._wanted.user is None else f"{self._wanted.user}'s jobs"
             )
             left.append((f" {harmless(queue.cluster)} · {harmless(whose)}", PLAIN))
-            counts = count_states(queue.jobs)
-            left.append((f" · {counts}" if counts else " · none", PLAIN))
+            left.append((f" · {self._counts}" if self._counts else " · none", PLAIN))
         if table.filter_text:
             left.append((f" · /{harmless(table.filter_text)}", WAITING))
         if table.marked_count():
             left.append((f" · {table.marked_count()} marked", MARKED))
         self.show_heading(left, self._freshness())
+        self.show_problem(self._problem)
 
     def _freshness(self) -> list[tuple[str, Style]]:
         right: list[tuple[str, Style]] = []
-        if self._problem:
-            right.append((harmless(self._problem), BAD))
-        elif self._asking:
+        if self._asking and not self._problem:
             right.append(("asking Slurm …", DIM))
         if self._watcher is not None and self._watcher.is_paused:
             right.append((" paused", WAITING))

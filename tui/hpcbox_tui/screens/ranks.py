@@ -13,7 +13,7 @@ from hpcbox_tui.messages import CancelDone, RanksChanged
 from hpcbox_tui.rank_looks import newest_output, odd_ranks, sign
 from hpcbox_tui.screens.frame import Frame
 from hpcbox_tui.screens.queue import describe_cancel
-from hpcbox_tui.styles import BAD, BUSY, DIM, PLAIN, WAITING
+from hpcbox_tui.styles import BUSY, DIM, PLAIN, WAITING
 from hpcbox_tui.text import harmless
 from hpcbox_tui.widgets.lines import Lines, TextLines
 from hpcbox_tui.widgets.merged_view import MergedView
@@ -134,8 +134,7 @@ class RanksScreen(Frame):
         pulling = [node for node in view.nodes if node.state == "pulling"]
         if pulling:
             left.append((f" · {len(pulling)} of {len(view.nodes)} nodes pull", BUSY))
-        if view.problems:
-            left.append((f" · {harmless(view.problems[-1])}", BAD))
+        self.show_problem(view.problems[-1] if view.problems else "")
         right: list[tuple[str, Style]] = []
         if self._name == "diff" and last.compared < 1:
             right.append((f"compared {last.compared:.0%}", BUSY))

@@ -49,6 +49,8 @@ class Painted(Widget):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._painted: dict[int, Strip] = {}
+        # Lines that `repaint` has drawn to compare them, for the paint that follows.
+        self._drawn: dict[int, Strip] = {}
 
     def draw_line(self, y: int, width: int) -> Strip:
         """Return the line at `y`, exactly `width` cells."""
@@ -56,19 +58,23 @@ class Painted(Widget):
 
     def render_line(self, y: int) -> Strip:
         """Draw a line (Textual's line API)."""
-        strip = self._painted[y] = self.draw_line(y, self.size.width)
+        strip = self._drawn.pop(y, None) or self.draw_line(y, self.size.width)
+        self._painted[y] = strip
         return strip
 
     def repaint(self) -> None:
         """Paint what differs from what is on the screen; call it when content has changed."""
         size = self.size
+        self._drawn.clear()
         if len(self._painted) < size.height:
             self.refresh()
             return
         regions = []
         for y in range(size.height):
-            span = difference(self._painted[y], self.draw_line(y, size.width))
+            strip = self.draw_line(y, size.width)
+            span = difference(self._painted[y], strip)
             if span is not None:
+                self._drawn[y] = strip
                 regions.append(Region(span[0], y, span[1] - span[0], 1))
         if regions:
             self.refresh(*regions)
@@ -76,6 +82,7 @@ class Painted(Widget):
     def on_resize(self) -> None:
         """Forget what was painted at another size."""
         self._painted.clear()
+        self._drawn.clear()
 
 
 class Lines(Painted, can_focus=True):
@@ -152,6 +159,7 @@ class Lines(Painted, can_focus=True):
 
     def on_resize(self) -> None:
         """Keep the cursor in view."""
+        # Textual calls Painted.on_resize as well.
         self.keep_in_view()
 
     # Moving.
@@ -181,7 +189,7 @@ class Lines(Painted, can_focus=True):
         else:
             # Nothing to stand on that way: show what is there.
             self.top = 0 if step < 0 else max(0, count - self.rows_in_view)
-            self.refresh()
+            Painted.repaint(self)
 
     def action_move(self, rows: int) -> None:
         """Move the cursor."""

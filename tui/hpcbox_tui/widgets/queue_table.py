@@ -47,7 +47,7 @@ class QueueTable(Lines):
         self._unfolded: set[int] = set()
         self._marked: set[str] = set()
         self._age = 0.0
-        self._drawn: tuple[int, list[tuple[Column, int]]] | None = None
+        self._laid_out: tuple[int, list[tuple[Column, int]]] | None = None
 
     # What it shows.
 
@@ -125,9 +125,9 @@ class QueueTable(Lines):
         return len(self._rows)
 
     def _columns(self, width: int) -> list[tuple[Column, int]]:
-        if self._drawn is None or self._drawn[0] != width:
-            self._drawn = (width, columns_for(width - 2))
-        return self._drawn[1]
+        if self._laid_out is None or self._laid_out[0] != width:
+            self._laid_out = (width, columns_for(width - 2))
+        return self._laid_out[1]
 
     def draw_title(self, line: int, width: int) -> Strip:  # noqa: ARG002 - there is one
         """Draw the columns' titles with the sort order's sign."""

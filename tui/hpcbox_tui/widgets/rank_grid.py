@@ -16,6 +16,7 @@ from hpcbox_tui.text import fit, output_text
 from hpcbox_tui.widgets.lines import BLANK, Lines, strip_of
 
 _LEAST_WIDTH = 24
+_MOST_WIDTH = 80
 _GOOD_HEIGHT = 4
 _LEAST_HEIGHT = 2
 
@@ -32,11 +33,11 @@ class Layout(NamedTuple):
 def lay_out(count: int, width: int, height: int) -> Layout:
     """Return the layout that shows all panes at the best height, else as many as fit.
 
-    The fewest columns at which every pane has a good height; wide lines read better than high
-    panes.
+    The fewest columns at which every pane has a good height: lines of a usual width read better
+    than high panes.
     """
     most = max(1, min(count, (width + 1) // (_LEAST_WIDTH + 1)))
-    for columns in range(1, most + 1):
+    for columns in range(max(1, min(most, -(-width // _MOST_WIDTH))), most + 1):
         rows = -(-count // columns)
         if rows * _GOOD_HEIGHT <= height:
             break

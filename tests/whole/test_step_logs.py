@@ -58,6 +58,7 @@ def test_each_ranks_output_is_read_while_the_job_runs_and_after(cluster: Cluster
     assert merged.index("[3] line 1 of rank 3") < merged.index("[3] line 2 of rank 3")
     ranks = json.loads(hpcbox(cluster, "ps", key, "--json").stdout)["steps"][0]["ranks"]
     assert [rank["state"] for rank in ranks] == ["started"] * 4
+    assert [rank["node"] for rank in ranks] == ["n1", "n1", "n2", "n2"]
 
     with cluster.start([HPCBOX, "logs", f"{key}:0,3", "-f"]) as follow:
         assert follow.stdout is not None
