@@ -27,8 +27,8 @@ WINDOWS, WINDOW_SECONDS = 3, 10.0
 VIEWS = {"side by side": "", "merged": "m", "compared": "d"}
 LOG_BYTES = 10**9
 LOG_LINE = "%011d 2026-01-01T00:00:00 step=%06d loss=0.12345 tokens/s=10234 everything is as it was\n"
-NEEDLE = "here it is"
-SEARCHES = {"text": NEEDLE, "expression": "here .t is"}
+NEEDLE = ".ere .t is"
+SEARCHES = {"a text": NEEDLE, "an expression": "h[e]re it is"}
 OPENINGS = 5
 LINES, WARM_UP = 60, 5
 # One letter a line: each cell differs from the line that stood there before.
@@ -54,7 +54,7 @@ def ranks(folder: Path) -> list[Figure]:
             for name, key in VIEWS.items():
                 with queue_screen(slurm) as screen:
                     screen.enter(":", f"ranks {JOB}\r")
-                    screen.wait_for("tokens/s")
+                    screen.wait_for("rank 41 loss")
                     screen.send(key)
                     screen.run(3.0)
                     figures += _ranks_cost(screen, name)
@@ -109,7 +109,7 @@ def large_log(folder: Path) -> list[Figure]:
                     memory.append(screen.private_megabytes())
         added.append(costs[large] - costs[small])
     found = [
-        median(f"1 GB log, search for a {name} through all, CPU", runs, "s", 1.0)
+        median(f"1 GB log, search through all for {name}, CPU", runs, "s", 1.0)
         for name, runs in searches.items()
     ]
     return [
