@@ -71,11 +71,11 @@ def large_queue(folder: Path) -> list[Figure]:
         screen.wait_for("PD90040", 120)
         screen.run(10.0)
         figures = [*_costs(screen), *_keys(screen)]
-        memory = screen.resident_megabytes()
+        memory = [screen.resident_megabytes()]
     return [
         median("the stand-in squeue's answer, CPU", answers, "s"),
         *figures,
-        median("100,000 jobs, resident memory", [memory], "MB", 120),
+        median("100,000 jobs, resident memory", memory, "MB", 120),
     ]
 
 
