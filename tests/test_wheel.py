@@ -21,5 +21,7 @@ def test_the_wheel_has_both_packages_and_neither_plugin_nor_tests(tmp_path: Path
 
     assert "hpcbox/py.typed" in names
     assert "hpcbox/node.py" in names
-    assert "hpcbox_tui/app.py" in names
+    assert {"hpcbox_tui/app.py", "hpcbox_tui/app.tcss", "hpcbox_tui/demo/cluster.json"} <= set(
+        names
+    )
     assert not [name for name in names if name.endswith(".so") or name.startswith("tests/")]

@@ -143,7 +143,7 @@ async def test_merged_lines_can_be_filtered(tmp_path: Path) -> None:
 
         body = [line for line in stage.lines()[2:-1] if line]
         assert body
-        assert all("nan" in line for line in body)
+        assert [line for line in body if "nan" not in line] == []
 
 
 async def test_a_rank_that_failed_stands_first_in_the_comparison(tmp_path: Path) -> None:
@@ -226,9 +226,10 @@ async def test_the_terminal_may_shrink_to_20_by_5_on_every_screen(tmp_path: Path
     async with playing(tmp_path) as stage:
         for keys in ((), ("enter",), ("r",), ("m",), ("d",), ("enter",), ("question_mark",)):
             await stage.press(*keys)
-            for size in ((20, 5), (1, 1), (80, 24)):
+            for size in ((20, 5), (80, 24)):
                 await stage.pilot.resize_terminal(*size)
                 await stage.pilot.pause()
+        await stage.pilot.resize_terminal(1, 1)
         await stage.pilot.resize_terminal(20, 5)
         await stage.press("escape", "x", "colon", "escape", "ctrl+p")
         assert stage.app.is_running

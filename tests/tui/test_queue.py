@@ -56,7 +56,8 @@ async def test_a_filter_works_while_it_is_typed_and_escape_drops_it(tmp_path: Pa
 
 async def test_filters_know_fields_and_inverse_words(tmp_path: Path) -> None:
     async with playing(tmp_path) as stage:
-        await stage.type("/state=R user!=alice !lammps")
+        await stage.press("slash")
+        await stage.paste("state=R user!=alice !lammps")
         await stage.press("enter")
 
         rows = stage.text()

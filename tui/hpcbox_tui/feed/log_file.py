@@ -84,6 +84,15 @@ class LogFile:
             # ESTALE, EIO: the server has lost it; `look` says so.
             return b""
 
+    def read_into(self, offset: int, buffer: bytearray) -> int:
+        """Fill a buffer from an offset; return how many bytes there were."""
+        if self._descriptor < 0:
+            return 0
+        try:
+            return os.preadv(self._descriptor, [buffer], max(0, offset))
+        except OSError:
+            return 0
+
     def line_start(self, offset: int) -> int:
         """Return where the line begins that the byte at `offset` belongs to."""
         low = max(0, offset - LONGEST_LINE)

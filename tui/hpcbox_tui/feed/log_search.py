@@ -4,7 +4,7 @@ import re
 
 from hpcbox_tui.feed.log_file import LogFile
 
-_BLOCK_BYTES = 2**20
+_BLOCK_BYTES = 2**19
 # Where blocks overlap; a match longer than this may be missed at their border.
 _OVERLAP_BYTES = 2**12
 _SPECIAL = frozenset("\\.^$*+?{}[]()|")
@@ -43,10 +43,10 @@ class Search:
         self.has_wrapped = has_wrapped
         self._file = file
         self._pattern = compile_search(text)
-        plain = text.encode("utf-8", "surrogateescape")
-        self._plain = plain if not _SPECIAL & set(text) else None
         self._at = start
         self._start = start
+        # One for all blocks: a gigabyte of fresh ones would cost as much as the search.
+        self._buffer = bytearray(_BLOCK_BYTES + _OVERLAP_BYTES)
         self.match: tuple[int, int] | None = None
         self.is_over = False
 
@@ -69,34 +69,32 @@ class Search:
             self._step_back()
 
     def _step_forward(self) -> None:
-        block = self._file.read(self._at, _BLOCK_BYTES + _OVERLAP_BYTES)
-        found = self._first(block)
+        length = self._file.read_into(self._at, self._buffer)
+        found = self._first(length)
         if found is not None:
             self.match = (self._at + found[0], found[1])
             self.is_over = True
-        elif len(block) < _BLOCK_BYTES + _OVERLAP_BYTES:
+        elif length < len(self._buffer):
             self.is_over = True
         else:
             self._at += _BLOCK_BYTES
 
-    def _first(self, block: bytes) -> tuple[int, int] | None:
-        if self._plain is not None:
-            at = block.find(self._plain)
-            return (at, len(self._plain)) if at >= 0 else None
-        match = self._pattern.search(block)
+    def _first(self, length: int) -> tuple[int, int] | None:
+        """Return start and length of the first match in the buffer."""
+        match = self._pattern.search(self._buffer, 0, length)
         return None if match is None else (match.start(), match.end() - match.start())
 
     def _step_back(self) -> None:
         low = max(0, self._at - _BLOCK_BYTES)
         # A match may begin here and end behind; it counts when it begins before the start.
-        block = self._file.read(low, self._at - low + _OVERLAP_BYTES)
+        length = min(self._file.read_into(low, self._buffer), self._at - low + _OVERLAP_BYTES)
         last = None
-        for match in self._pattern.finditer(block):
+        for match in self._pattern.finditer(self._buffer, 0, length):
             if low + match.start() >= self._at:
                 break
-            last = match
+            last = match.start(), match.end() - match.start()
         if last is not None:
-            self.match = (low + last.start(), last.end() - last.start())
+            self.match = (low + last[0], last[1])
             self.is_over = True
         elif low == 0:
             self.is_over = True

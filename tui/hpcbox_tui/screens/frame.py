@@ -51,7 +51,8 @@ class Frame(Screen[None]):
     AUTO_FOCUS = "Lines"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "help"),
-        Binding("colon", "command", "command"),
+        # Before keys are handed to a widget: what is typed next belongs to the prompt already.
+        Binding("colon", "command", "command", priority=True),
         Binding("escape", "back", "back", show=False),
         Binding("q", "back", "back", show=False),
         Binding("ctrl+r", "look_again", "ask again now", show=False),
@@ -154,6 +155,11 @@ class Frame(Screen[None]):
         completer = self._completions if purpose == "command" else None
         self.query_one(Prompt).open(purpose, sign, value, completer)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Let : and / be typed into an open prompt."""
+        is_typed = action in ("command", "filter", "search")
+        return not (is_typed and self.query_one(Prompt).display)
+
     def _completions(self, line: str) -> list[str]:
         return complete(line, self.command_arguments())
 
@@ -173,7 +179,7 @@ class Frame(Screen[None]):
         self.query_one("#hints", Line).display = True
         for pane in self.panes():
             if pane.display:
-                pane.focus()
+                self.set_focus(pane)
         if message.purpose == "command":
             if message.value:
                 self.hpcbox.run_command(message.value)

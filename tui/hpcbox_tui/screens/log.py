@@ -26,7 +26,7 @@ class LogScreen(Frame):
 
     AUTO_FOCUS = "LogPane"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "search"),
+        Binding("slash", "search", "search", priority=True),
         Binding("n", "again(True)", "next"),
         Binding("N", "again(False)", "before", show=False),
         Binding("F", "follow", "follow"),

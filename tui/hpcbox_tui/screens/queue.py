@@ -27,7 +27,7 @@ class QueueScreen(Frame):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open"),
-        Binding("slash", "filter", "filter"),
+        Binding("slash", "filter", "filter", priority=True),
         Binding("x", "cancel", "cancel"),
         Binding("r", "ranks", "ranks"),
         Binding("l", "output", "output", show=False),

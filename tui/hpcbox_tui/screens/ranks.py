@@ -35,7 +35,7 @@ class RanksScreen(Frame):
         Binding("m", "view('merged')", "merged"),
         Binding("d", "view('diff')", "differences"),
         Binding("tab", "next_view", "next view", show=False),
-        Binding("slash", "filter", "filter merged", show=False),
+        Binding("slash", "filter", "filter merged", show=False, priority=True),
         Binding("e", "open_errors", "error output", show=False),
         Binding("x", "cancel", "cancel job"),
         Binding("y", "copy", "copy id", show=False),
@@ -109,18 +109,17 @@ class RanksScreen(Frame):
             return
         view, now = last.view, self.hpcbox.feed.clock()
         odd = odd_ranks(last.groups)
-        newest = newest_output(view.ranks)
-        signs = [sign(rank, now, newest, odd) for rank in view.ranks]
-        chosen = (
-            [rank.rank for rank in view.ranks].index(self.rank) if self.rank is not None else -1
-        )
-        self.query_one(RankStrip).show_signs(signs, chosen)
         if self._name == "grid":
             self.grid.show_ranks(view.ranks, last.tails, odd)
         elif self._name == "merged":
             self.merged.show_lines(last.merged, len(view.ranks))
         else:
             self.diff.show_rows(diff_rows(view.ranks, last.groups, self.size.width, now))
+        newest = newest_output(view.ranks)
+        signs = [sign(rank, now, newest, odd) for rank in view.ranks]
+        numbers = [rank.rank for rank in view.ranks]
+        chosen = numbers.index(self.rank) if self.rank in numbers else -1
+        self.query_one(RankStrip).show_signs(signs, chosen)
         self._show_state(last)
 
     def _show_state(self, last: RanksChanged) -> None:
@@ -190,7 +189,7 @@ class RanksScreen(Frame):
         for view in self.query(Lines):
             view.display = view.id == self._name
             if view.display:
-                view.focus()
+                self.set_focus(view)
         if self._watcher is not None:
             if self._name == "merged":
                 self._watcher.show_merged()

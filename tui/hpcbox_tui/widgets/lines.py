@@ -66,7 +66,7 @@ class Painted(Widget):
         """Paint what differs from what is on the screen; call it when content has changed."""
         size = self.size
         self._drawn.clear()
-        if len(self._painted) < size.height:
+        if not all(y in self._painted for y in range(size.height)):
             self.refresh()
             return
         regions = []

@@ -80,7 +80,8 @@ class Prompt(Widget, can_focus=True):
         self.purpose, self._sign, self._completer = purpose, sign, completer
         self._set(value, len(value), tell=False)
         self.display = True
-        self.focus()
+        # At once, not as a message: the next key may be under way.
+        self.screen.set_focus(self)
 
     def _set(self, value: str, at: int, *, tell: bool = True) -> None:
         changed = value != self.value
@@ -121,7 +122,7 @@ class Prompt(Widget, can_focus=True):
 
     def on_key(self, event: events.Key) -> None:
         """Take a character, before it reaches the screen as one of its keys."""
-        if event.is_printable and event.character:
+        if self.display and event.is_printable and event.character:
             event.stop()
             event.prevent_default()
             text = self.value[: self._at] + event.character + self.value[self._at :]
