@@ -39,7 +39,7 @@ class Screen:
     def __init__(
         self, words: Sequence[str], environment: Mapping[str, str], *, cwd: Path | None = None
     ) -> None:
-        """Start the program on a terminal of 160 × 48."""
+        """Start the program on a terminal of 160 by 48."""
         self._terminal, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A home without Slurm: stand-ins for its commands first in PATH, and what hpcbox is started with."""
+"""A home without Slurm: stand-ins for its commands, first in PATH, that hpcbox is started with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """make bench-tui: what the screens cost, against Textual's own floor and against peers.
 
-Every program runs on a pseudo terminal of 160 × 48 that takes all it writes. Costs are CPU seconds,
-which a busy machine hardly changes; only latencies are wall time.
+Every program runs on a pseudo terminal of 160 by 48 that takes all it writes. Costs are CPU
+seconds, which a busy machine hardly changes; only latencies are wall time. Words choose parts:
+start queue ranks log latency slurm peers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "contrib" / "bench")]
 
 import tui_output  # noqa: E402
+import tui_peers  # noqa: E402
 import tui_queue  # noqa: E402
 import tui_real  # noqa: E402
 from report import Figure, publish  # noqa: E402
@@ -25,6 +27,7 @@ PARTS = {
     "log": tui_output.large_log,
     "latency": tui_output.latencies,
     "slurm": tui_real.real_queue,
+    "peers": tui_peers.peers,
 }
 
 

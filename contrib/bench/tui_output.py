@@ -26,7 +26,9 @@ RANKS, LINES_PER_SECOND = 64, 10
 WINDOWS, WINDOW_SECONDS = 3, 10.0
 VIEWS = {"side by side": "", "merged": "m", "compared": "d"}
 LOG_BYTES = 10**9
-LOG_LINE = "%011d 2026-01-01T00:00:00 step=%06d loss=0.12345 tokens/s=10234 everything is as it was\n"
+LOG_LINE = (
+    "%011d 2026-01-01T00:00:00 step=%06d loss=0.12345 tokens/s=10234 everything is as it was\n"
+)
 NEEDLE = ".ere .t is"
 SEARCHES = {"a text": NEEDLE, "an expression": "h[e]re it is"}
 OPENINGS = 5
@@ -71,10 +73,10 @@ def _ranks_cost(screen: Screen, view: str) -> list[Figure]:
         seconds = time.perf_counter() - begun
         shares.append(100 * (screen.cpu_seconds() - cpu) / seconds)
         counts.append((screen.count - count) / seconds / 1000)
-    label = f"{RANKS} ranks x {LINES_PER_SECOND} lines/s, {view}"
+    label = f"{RANKS} ranks x {LINES_PER_SECOND} lines/s {view}"
     return [
         median(label, shares, "%", 15),
-        median(f"{label}, bytes to the terminal per s", counts, "kB"),
+        median(f"{label}, written per s", counts, "kB"),
     ]
 
 
@@ -87,7 +89,7 @@ def write_log(file: Path, size_bytes: int) -> None:
         log.writelines(LOG_LINE % (number, number // 9) for number in range(found))
         log.write(f"{NEEDLE}\n")
         log.writelines(LOG_LINE % (number, number // 9) for number in range(found, count))
-        log.write("the last line\n")
+        log.write("the-last-line\n")
 
 
 def large_log(folder: Path) -> list[Figure]:
@@ -109,13 +111,13 @@ def large_log(folder: Path) -> list[Figure]:
                     memory.append(screen.private_megabytes())
         added.append(costs[large] - costs[small])
     found = [
-        median(f"1 GB log, search through all for {name}, CPU", runs, "s", 1.0)
+        median(f"1 GB log, search for {name}, CPU", runs, "s", 1.0)
         for name, runs in searches.items()
     ]
     return [
-        median("1 GB log, tail on screen, CPU beyond 100 kB's", added, "s", 0.03),
+        median("1 GB log, tail, CPU beyond 100 kB's", added, "s", 0.03),
         *found,
-        median("1 GB log, private memory after searches", memory, "MB", 60),
+        median("1 GB log, searched, private memory", memory, "MB", 60),
     ]
 
 
@@ -124,7 +126,7 @@ def _open(screen: Screen, file: Path) -> float:
     screen.enter(":", f"log {file}")
     before = screen.cpu_seconds()
     screen.send("\r")
-    screen.wait_for("the last line")
+    screen.wait_for("the-last-line")
     screen.wait_quiet()
     return screen.cpu_seconds() - before
 
@@ -151,7 +153,7 @@ def latencies(folder: Path) -> list[Figure]:
         screen.enter(":", f"log {log}\r")
         screen.wait_for("begin")
         screen.wait_quiet()
-        in_log = _delays(screen, lambda line: os.write(descriptor, line))
+        in_log = delays(screen, lambda line: os.write(descriptor, line))
     os.close(descriptor)
     step = PrintingStep(str(slurm.home), JOB, 4)
     step.print(0, b"begin\n")
@@ -159,10 +161,10 @@ def latencies(folder: Path) -> list[Figure]:
         screen.enter(":", f"ranks {JOB}\r")
         screen.wait_for("begin")
         screen.wait_quiet()
-        in_grid = _delays(screen, lambda line: step.print(0, line))
+        in_grid = delays(screen, lambda line: step.print(0, line))
     with Screen([HPCBOX, "logs", f"{JOB}.0:0", "-f"], slurm.environment) as screen:
         screen.wait_for("begin")
-        in_pipe = _delays(screen, lambda line: step.print(0, line))
+        in_pipe = delays(screen, lambda line: step.print(0, line))
     step.close()
     return [
         median("line in a log to screen, wall", in_log, "ms", 50),
@@ -171,10 +173,10 @@ def latencies(folder: Path) -> list[Figure]:
     ]
 
 
-def _delays(screen: Screen, write: Callable[[bytes], object]) -> list[float]:
+def delays(screen: Screen, write: Callable[[bytes], object]) -> list[float]:
     """Return the milliseconds of each line; lines come at random moments."""
     moments = random.Random(1)  # noqa: S311 - moments, no secrets
-    delays = []
+    found = []
     letters = itertools.cycle("abcdefghijklmnopqrstuvwxyz")
     for number, letter in zip(range(LINES), letters, strict=False):
         screen.run(moments.uniform(0.2, 0.4))
@@ -183,5 +185,5 @@ def _delays(screen: Screen, write: Callable[[bytes], object]) -> list[float]:
         write(f"{letter * WIDTH}\n".encode())
         screen.wait_for(letter * SEEN, 20)
         if number >= WARM_UP:
-            delays.append(1000 * (screen.painted_at - begun))
-    return delays
+            found.append(1000 * (screen.painted_at - begun))
+    return found

@@ -96,7 +96,7 @@ def _costs(screen: Screen) -> list[Figure]:
     return [
         median("100,000 jobs, repaint at 1 Hz", paints, "%", 5),
         median("100,000 jobs, query and parse", queries, "%", 5),
-        median("100,000 jobs, bytes to the terminal per s", counts, "kB"),
+        median("100,000 jobs, written per s", counts, "kB"),
     ]
 
 
