@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 APT := build/apt.stamp
 PYTEST := $(BIN)/pytest
 
-.PHONY: help demo test test-slow test-matrix check lab bench bench-start venv apt clean
+.PHONY: help demo test test-slow test-matrix check lab bench bench-start bench-launch bench-output \
+	bench-tui picture venv apt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -ts "$$(printf '\t')"
@@ -35,10 +36,22 @@ check: venv ## style, types, import directions, docstrings, shell and C
 lab: venv ## build once what the lab needs: images, the installation, the plugin
 	@./lab images
 
-bench: bench-start ## all benchmarks
+bench: bench-start bench-launch bench-output bench-tui ## all benchmarks
 
 bench-start: lab ## container start against bare srun
 	$(BIN)/python contrib/bench/start.py
+
+bench-launch: lab ## ranks over asyncssh against mpiexec over OpenSSH and srun
+	$(BIN)/python contrib/bench/launch.py
+
+bench-output: lab ## what ranks print, with and without the spool
+	$(BIN)/python contrib/bench/output.py
+
+bench-tui: lab ## the screens and hpcbox logs
+	$(BIN)/python contrib/bench/tui.py
+
+picture: venv ## draw the README's picture again, from the demo
+	$(BIN)/python contrib/picture.py
 
 venv: $(VENV)/stamp ## Python and the tools, in build/venv
 

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { CHANNEL_TEXT_BYTES = 4096, CHANNEL_FDS = 6 };
+enum { CHANNEL_TEXT_BYTES = 4096, CHANNEL_FDS = 7 };
 
 /* One message: its kind, its bytes (always NUL-terminated) and the descriptors that came along;
  * unused places hold -1. */
@@ -16,7 +16,7 @@ struct message {
 	int fds[CHANNEL_FDS];
 };
 
-#define MESSAGE_INIT { .fds = { -1, -1, -1, -1, -1, -1 } }
+#define MESSAGE_INIT { .fds = { -1, -1, -1, -1, -1, -1, -1 } }
 
 void message_clear(struct message *message);
 #define AUTO_MESSAGE __attribute__((cleanup(message_clear)))

@@ -4,6 +4,7 @@
 #include "enter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <sched.h>
@@ -74,4 +75,13 @@ int command_problem(const char *command, const char *path)
 	if (stat(file, &status) < 0)
 		return EXIT_NOT_FOUND;
 	return !S_ISDIR(status.st_mode) && access(file, X_OK) == 0 ? 0 : EXIT_NOT_EXECUTABLE;
+}
+
+int command_open(const char *command, const char *path)
+{
+	char file[PATH_MAX];
+
+	find_command(command, path, file);
+	/* It may be a pipe: whoever opens that waits. */
+	return open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 }

@@ -67,7 +67,7 @@ static int write_request(spank_t spank, struct request *request)
 
 /* What the spool needs to know; strings that live as long as the task. */
 struct place {
-	char node[256], tasks[16], mask[16];
+	char tasks[16], mask[16];
 };
 
 static void find_place(spank_t spank, struct place *place)
@@ -79,7 +79,6 @@ static void find_place(spank_t spank, struct place *place)
 	(void) spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks);
 	(void) snprintf(place->tasks, sizeof(place->tasks), "%u", tasks);
 	(void) snprintf(place->mask, sizeof(place->mask), "%u", mask);
-	(void) snprintf(place->node, sizeof(place->node), "%s", node_name());
 }
 
 static pid_t execute(spank_t spank, const struct program *program, const char *kind, const int ends[3])
@@ -101,7 +100,7 @@ static pid_t execute(spank_t spank, const struct program *program, const char *k
 	find_place(spank, &place);
 	const char *const arguments[] = { program->python, "-I", "-S", "-c", code, program->prefix,
 		"--uid", numbers[0], "--gid", numbers[1], "--job", numbers[2], "--step", numbers[3],
-		"--owner", numbers[4], "--settings", program->settings, "--groups", groups, "--node", place.node,
+		"--owner", numbers[4], "--settings", program->settings, "--groups", groups, "--node", node_name(),
 		"--tasks", place.tasks, "--umask", place.mask, "--output", kind, NULL };
 	return helper_start(&(struct helper) { .arguments = arguments, .environment = environment, .root = true,
 		.fds = { -1, -1, STDERR_FILENO, ends[0], ends[1], ends[2] }, .fd_count = 6 });

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "batch.h"
 #include "channel.h"
@@ -225,7 +226,12 @@ void step_task_exited(spank_t spank)
 	if (step.output[0] < 0 || spank_get_item(spank, S_TASK_GLOBAL_ID, &rank) != ESPANK_SUCCESS
 	    || spank_get_item(spank, S_TASK_EXIT_STATUS, &status) != ESPANK_SUCCESS)
 		return;
-	(void) output_settle(step.output[0], rank, status);
+	if (output_settle(step.output[0], rank, status) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
+		return;
+	/* scancel kills spool and tasks alike; here the spool alone was. */
+	slurm_error("hpcbox: %s: the process that keeps the output of this step was killed: ranks that print after"
+		    " that get SIGPIPE — leave it alone, or use --container-output=pass", node_name());
+	cleanup_close(&step.output[0]);
 }
 
 void step_end(void)
@@ -405,8 +411,11 @@ static void divert_output(spank_t spank)
 	    || spank_get_item(spank, S_JOB_ARGV, &task.count, &task.arguments) != ESPANK_SUCCESS
 	    || spank_get_item(spank, S_JOB_ENV, &task.environment) != ESPANK_SUCCESS)
 		return;
+	/* In a --multi-prog step the command is the file of commands. */
+	AUTO_CLOSE int file = step.marked ? command_open(step.command, job_variable(spank, "PATH")) : -1;
+	task.program = file;
 	result = output_divert(step.output[0], &task, &answer);
-	if (answer.text[0] && (result == OUTPUT_REFUSED || step.task == 0))
+	if (answer.text[0] && step.task == 0)
 		say_line(answer.text);
 	if (result == OUTPUT_REFUSED)
 		_exit(EXIT_NOT_STARTED);

@@ -8,23 +8,13 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "helper.h"
 
 enum { SPOOL_END_MS = 500 };
-
-/* The variables from which the spool learns what the step is. */
-static bool is_fact(const char *variable)
-{
-	static const char *const prefixes[] = { "SLURM_", "PMI", "HPCBOX_", "HOME=" };
-
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
-		if (strncmp(variable, prefixes[i], strlen(prefixes[i])) == 0)
-			return true;
-	return false;
-}
 
 /* A memory file with the number of words, the words and the variables, each with its NUL; or -1. */
 static int write_facts(const struct output_task *task)
@@ -39,8 +29,7 @@ static int write_facts(const struct output_task *task)
 	for (int i = 0; i < task->count; i++)
 		fwrite(task->arguments[i], 1, strlen(task->arguments[i]) + 1, out);
 	for (char **variable = task->environment; variable && *variable; variable++)
-		if (is_fact(*variable))
-			fwrite(*variable, 1, strlen(*variable) + 1, out);
+		fwrite(*variable, 1, strlen(*variable) + 1, out);
 	return fclose(out) == 0 ? memory_file("hpcbox-task", text, size) : -1;
 }
 
@@ -76,7 +65,7 @@ enum output_result output_divert(int channel, const struct output_task *task, st
 	AUTO_CLOSE int err_reader = err[0];
 	AUTO_CLOSE int err_writer = err[1];
 	question.length = (size_t) snprintf(question.text, sizeof(question.text), "%u %d", task->rank, (int) getpid());
-	memcpy(question.fds, (int[CHANNEL_FDS]) { -1, out_reader, err_reader, STDOUT_FILENO, STDERR_FILENO, facts },
+	memcpy(question.fds, (int[CHANNEL_FDS]) { -1, out_reader, err_reader, STDOUT_FILENO, STDERR_FILENO, facts, task->program },
 	       sizeof(question.fds));
 	answered = ask(channel, &question, answer);
 	if (answered && answer->kind == 'E')
@@ -90,11 +79,13 @@ bool output_settle(int channel, uint32_t rank, int status)
 {
 	AUTO_MESSAGE struct message answer = MESSAGE_INIT;
 	struct message question = MESSAGE_INIT;
+	char mark;
 
 	question.kind = 'X';
 	question.length = (size_t) snprintf(question.text, sizeof(question.text), "%u %d", rank, status);
+	/* A spool at work has left a byte here. */
 	if (!ask(channel, &question, &answer))
-		return false;
+		return recv(channel, &mark, 1, MSG_DONTWAIT | MSG_PEEK) != 1;
 	/* With the last task's answer comes the spool's pidfd, since it ends now: Slurm sleeps for a
 	 * second when it finds a process of the step that is still about to die. */
 	if (answer.fds[0] >= 0)

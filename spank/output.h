@@ -11,6 +11,7 @@ struct output_task {
 	uint32_t rank;
 	int count;
 	char **arguments, **environment;
+	int program; /* its file, open for reading, or -1 */
 };
 
 enum output_result {
@@ -23,5 +24,5 @@ enum output_result {
 enum output_result output_divert(int channel, const struct output_task *task, struct message *answer);
 
 /* Tells the spool how a task ended (a wait status), and waits until all that it wrote is kept and
- * passed on. False when the spool has gone. */
+ * passed on. False when the spool has died, as it must not; without one there is nothing to wait for. */
 bool output_settle(int channel, uint32_t rank, int status);

@@ -8,6 +8,7 @@ of the container's pid namespace.
 import errno
 import os
 
+from hpcbox import kernel
 from hpcbox.container import identity, places
 from hpcbox.container import root as container_root
 from hpcbox.container.mounts import folder_mounts, kernel_mounts
@@ -112,12 +113,28 @@ def make(plan: Plan) -> Made:
             notes += _attach_proc(source, mount, target, user)
         else:
             container_root.attach(source, mount.attributes, target, user)
+        if mount.target == "/dev" and plan.own_folder is not None:
+            _attach_shared_memory(root, user)
         os.close(target)
         made.append(mount)
     workdir = places.working_directory(plan.request, plan.record.workdir, root)
     container_root.pivot(root)
     os.chdir("/")
     return Made(workdir, made, notes)
+
+
+def _attach_shared_memory(root: int, user: tuple[int, int]) -> None:
+    """Give the ranks of a launch a /dev/shm of their own.
+
+    What MPI leaves there when it is killed goes with the container.
+    """
+    resolve = kernel.RESOLVE_IN_ROOT | kernel.RESOLVE_NO_SYMLINKS
+    try:
+        target = kernel.openat2(root, "/dev/shm", os.O_PATH | os.O_DIRECTORY, resolve)  # noqa: S108
+    except OSError:
+        return  # a node without one: nothing can be left there
+    container_root.attach(None, NOSUID | NODEV, target, user)
+    os.close(target)
 
 
 def _mount_layers(layers: list[int], user: tuple[int, int], plan: Plan) -> int:

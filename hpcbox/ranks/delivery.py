@@ -92,6 +92,8 @@ class Delivery:
         self._files: dict[str, int] = {}
         self._rests: dict[tuple[int, int], bytes] = {}
         self._failure: OSError | None = None
+        self._taken = 0
+        self._done = 0
         self._queue: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
         # Does not keep the process: a stopped terminal would.
         self._thread = threading.Thread(target=self._write_all, name="output", daemon=True)
@@ -101,7 +103,13 @@ class Delivery:
         self, rank: int, node: str, stream: int, block: bytes, written: Callable[[], None]
     ) -> None:
         """Write a block of a rank's output; `written` is called by another thread."""
+        self._taken += 1
         self._queue.put(_Block(rank, node, stream, block, written))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was taken is written, or can't be."""
+        return self._done == self._taken
 
     def say(self, text: str) -> None:
         """Write a line of hpcbox's own to stderr."""
@@ -135,6 +143,8 @@ class Delivery:
                     # The ranks go on; their output is in the step's folder.
                     self._failure = error
             item.written()
+            if item.rank != _OWN:
+                self._done += 1
         for (rank, stream), rest in self._rests.items():
             if rest and self._failure is None:
                 _write_whole(self._descriptor(rank, "", stream), self._labelled(rank, rest + b"\n"))

@@ -25,6 +25,7 @@ from hpcbox.settings import Settings
 _GRACE_SECONDS = 2.0
 _AFTER_INTERRUPT_SECONDS = 3.0
 _FINISH_SECONDS = 4.0
+_LOOK_SECONDS = 0.02
 _PROXIES_SECONDS = 3.0
 _MPIEXEC_SECONDS = 0.5
 _INTERRUPTED = 128 + signal.SIGINT
@@ -237,6 +238,9 @@ class _Launch:
         self._state.send_to_all(frames.FINISH)
         nodes = self._state.nodes
         await self._state.until(lambda: all(node.is_gone for node in nodes), _FINISH_SECONDS)
+        # Whoever reads slowly gets the rest too, now that no node waits for it.
+        while not (self._delivery.is_idle or self._ended_by):
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _beat(self) -> None:
         """Give the agents signs of life, and miss theirs."""
@@ -333,6 +337,8 @@ def _resolve(image: str, settings: Settings) -> str:
     from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
 
     reference = parse_fetchable(image, settings.default_registry)
+    if reference.digest is not None:
+        return str(reference.digest)
     with suppress(RegistryUnreachable):
         return str(Digest.of(RegistrySource(reference, settings).resolve().body))
     return ""

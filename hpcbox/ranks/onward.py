@@ -85,6 +85,9 @@ class Onward:
     def add(self, rank: int, stream: int, target: int) -> None:
         """Pass a stream on to a descriptor, which belongs to this object from now on."""
         flow = self._flows[rank, stream] = _Flow((rank, stream), target)
+        if os.fstat(target).st_rdev == os.stat(os.devnull).st_rdev:
+            self._drop(flow)
+            return
         os.set_blocking(target, False)
         if flow.is_pipe:
             flow.room = enlarge(target)

@@ -5,9 +5,11 @@ lives in the step's cgroup, and stays until slurmstepd has gone. It hears from t
 
     node program ─► N  NAME NUL VALUE NUL…, an event of the node (layout.py)
     a task       ─► T  "RANK PID", descriptors: answer, the read ends of its stdout and stderr,
-                       where these went before, and a file with its words and variables
+                       where these went before, a file with its words and variables, and its
+                       program where that can be read
                     ◄─ K: go on · P TEXT: the output can't be kept, go on without · E TEXT: end
-    slurmstepd   ─► X  "RANK STATUS" (of wait(2)), a descriptor: answer
+    slurmstepd   ◄─ S: a rank's output is kept here, so that our death is a matter
+                 ─► X  "RANK STATUS" (of wait(2)), a descriptor: answer
                     ◄─ K, as soon as all that the rank wrote is on file and passed on; after
                        the last task with our pidfd, as we end then
 
@@ -22,7 +24,8 @@ import time
 
 from hpcbox import packets
 from hpcbox.errors import RankError, one_line
-from hpcbox.ranks import folder, layout
+from hpcbox.kernel import SIGKILL
+from hpcbox.ranks import folder, layout, singletons
 from hpcbox.ranks.onward import Onward
 from hpcbox.ranks.poller import Poller
 from hpcbox.ranks.spool import Spool
@@ -117,7 +120,11 @@ class _StepSpool:
         # Of each rank that has ended: its status and who waits for its bytes.
         self._leaving: dict[int, tuple[int, int]] = {}
         self._settled: set[int] = set()
-        self._ranks: list[int] = []
+        # Ranks whose output is kept here, and the processes of those that run.
+        self._streams: list[int] = []
+        self._pids: dict[int, int] = {}
+        self._checked = False
+        self._refused: str | None = None
         self._left = place.tasks
         self._open = True
         self._node_program = node_program
@@ -129,7 +136,7 @@ class _StepSpool:
         while self._open:
             self._poller.turn()
         if self._spool is not None:
-            for rank in self._ranks:
+            for rank in self._streams:
                 self._spool.end(rank)
             self._spool.close()
 
@@ -159,7 +166,7 @@ class _StepSpool:
             return
         try:
             first, second = (int(word) for word in packet.payload.split())
-            if packet.kind == b"T" and len(packet.descriptors) == 6:
+            if packet.kind == b"T" and len(packet.descriptors) in (6, 7):
                 self._enlist(first, second, packet.descriptors)
             elif packet.kind == b"X" and len(packet.descriptors) == 1:
                 self._rank_ended(first, second, packet.descriptors[0])
@@ -194,16 +201,23 @@ class _StepSpool:
             spool.event("node", fields)
 
     def _enlist(self, rank: int, pid: int, descriptors: list[int]) -> None:
-        answer, out, err, out_target, err_target, facts_file = descriptors
-        facts = TaskFacts(facts_file)
-        os.close(facts_file)
-        self._open_spool()
-        if self._spool is None or self._spool.has(rank, layout.OUT):
-            _answer(answer, b"P", self._spoken(self._refusal))
+        answer, out, err, out_target, err_target = descriptors[:5]
+        facts = TaskFacts(descriptors[5])
+        alone = self._alone(facts, descriptors[6:])
+        for descriptor in descriptors[5:]:
+            os.close(descriptor)
+        if alone is None:
+            self._open_spool()
+        if self._spool is None or self._spool.has(rank, layout.OUT) or alone is not None:
+            _answer(answer, b"P" if alone is None else b"E", self._spoken(alone or self._refusal))
             for descriptor in descriptors[1:5]:
                 os.close(descriptor)
             return
-        self._ranks.append(rank)
+        if not self._streams:
+            packets.send(self._channel, b"S")
+            self._look_later(rank, facts.tasks)
+        self._streams.append(rank)
+        self._pids[rank] = pid
         for stream, source, target in (
             (layout.OUT, out, out_target),
             (layout.ERR, err, err_target),
@@ -215,6 +229,40 @@ class _StepSpool:
         if rank == 0:
             self._first_facts = facts
             self._poller.call_later(_DESCRIBE_SECONDS, self._describe)
+
+    def _alone(self, facts: TaskFacts, programs: list[int]) -> str | None:
+        """Explain why the task would be alone; all tasks of a step run the same program."""
+        if facts.tasks > 1 and programs and not self._checked:
+            self._checked = True
+            self._refused = singletons.of_program(programs[0], facts.variables, facts.tasks)
+        return self._refused
+
+    def _look_later(self, rank: int, tasks: int) -> None:
+        """Watch one rank for the node: the others run the same."""
+        after = iter(singletons.LOOKS_SECONDS)
+
+        def look() -> None:
+            pid = self._pids.get(rank)
+            text = None if pid is None else singletons.of_task(pid, tasks)
+            if text is not None:
+                self._end_tasks(rank, text)
+            elif pid is not None:
+                for seconds in after:
+                    self._poller.call_later(seconds, look)
+                    break
+
+        if tasks > 1:
+            self._poller.call_later(next(after), look)
+
+    def _end_tasks(self, rank: int, text: str) -> None:
+        if self._spool is not None:
+            self._spool.event("problem", {"text": text})
+        self._onward.direct(rank, layout.ERR, self._spoken(text) + b"\n")
+        for pid in self._pids.values():
+            try:
+                os.kill(pid, SIGKILL)
+            except OSError:
+                continue  # it has ended meanwhile
 
     def _describe(self) -> None:
         """Write what the step is and where it can be found; this node has rank 0."""
@@ -242,6 +290,7 @@ class _StepSpool:
 
     def _rank_ended(self, rank: int, status: int, answer: int) -> None:
         self._describe()
+        self._pids.pop(rank, None)
         self._leaving[rank] = (status, answer)
         if self._spool is not None:
             self._spool.end(rank)
@@ -274,8 +323,8 @@ class _StepSpool:
 
     def _tell(self, text: str) -> None:
         """Say something where the user sees it: on the stderr of a rank of this node."""
-        if self._ranks:
-            self._onward.direct(self._ranks[0], layout.ERR, self._spoken(text) + b"\n")
+        for rank in self._streams[:1]:
+            self._onward.direct(rank, layout.ERR, self._spoken(text) + b"\n")
 
     def _spoken(self, text: str) -> bytes:
         return f"hpcbox: {self._place.node}: {one_line(text)}".encode()

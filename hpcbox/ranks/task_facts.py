@@ -1,7 +1,7 @@
 """What a task under slurmstepd says of itself: its words and variables, as the plugin sends them.
 
-The file holds strings, a NUL after each: the number of words, the words, then NAME=VALUE of the
-variables of Slurm, of process managers and of hpcbox (spank/output.c writes it).
+The file holds strings, a NUL after each: the number of words, the words, then NAME=VALUE for each
+variable (spank/output.c writes it).
 Loaded on nodes: standard library only.
 """
 

@@ -5,9 +5,9 @@
 #include "output.h"
 #include "tap.h"
 
-static char one[] = "SLURM_NTASKS=2", two[] = "SECRET=x", word[] = "./a.out";
+static char one[] = "SLURM_NTASKS=2", two[] = "OTHER=x", word[] = "./a.out";
 static char *words[] = { word, NULL }, *variables[] = { one, two, NULL };
-static const struct output_task task = { .rank = 7, .count = 1, .arguments = words, .environment = variables };
+static const struct output_task task = { .rank = 7, .count = 1, .arguments = words, .environment = variables, .program = -1 };
 
 /* Answers one question with the text; prints "QUESTION FACTS READ" of what it got to out. */
 static void play_spool(int channel, const char *answer, int out)
@@ -24,7 +24,7 @@ static void play_spool(int channel, const char *answer, int out)
 		facts[i] = facts[i] ? facts[i] : '|';
 	if (*answer)
 		(void) !write(question.fds[0], answer, strlen(answer));
-	message_clear(&(struct message) { .fds = { question.fds[0], question.fds[3], question.fds[4], -1, -1, -1 } });
+	message_clear(&(struct message) { .fds = { question.fds[0], question.fds[3], question.fds[4], -1, -1, -1, -1 } });
 	if (question.fds[1] >= 0)
 		(void) !read(question.fds[1], printed, sizeof(printed) - 1);
 	dprintf(out, "%c %s %s", question.kind, facts, printed);
@@ -65,6 +65,7 @@ static const char *divert(const char *answer, enum output_result *result, struct
 static void settle(void)
 {
 	int ends[2], out = memfd_create("seen", 0);
+	char mark;
 
 	ok(channel_pair(ends) == 0, "a channel opens");
 	if (fork() == 0)
@@ -73,10 +74,16 @@ static void settle(void)
 	wait(NULL);
 	if (fork() == 0)
 		play_spool(ends[1], "", out);
-	ok(!output_settle(ends[0], 3, 256), "a spool that dies instead is no answer");
+	ok(output_settle(ends[0], 3, 256), "a spool that was never at work isn't missed");
+	wait(NULL);
+	ok(write(ends[1], "S", 1) == 1, "a spool is at work");
+	if (fork() == 0)
+		play_spool(ends[1], "", out);
+	ok(!output_settle(ends[0], 3, 256), "one that dies instead of answering is missed");
 	wait(NULL);
 	close(ends[1]);
-	ok(!output_settle(ends[0], 3, 256), "nor is one that isn't there");
+	ok(!output_settle(ends[0], 3, 256), "also by the next task");
+	ok(read(ends[0], &mark, 1) == 1, "its mark stays");
 	close(ends[0]);
 	close(out);
 }
@@ -87,7 +94,7 @@ int main(void)
 	struct message got = MESSAGE_INIT;
 
 	tap_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100);
-	same(divert("K", &result, &got), "T 1|./a.out|SLURM_NTASKS=2| hello", "the spool gets words, known variables and what is printed");
+	same(divert("K", &result, &got), "T 1|./a.out|SLURM_NTASKS=2|OTHER=x| hello", "the spool gets words, variables and what is printed");
 	ok(result == OUTPUT_KEPT, "the output is kept");
 	(void) divert("Pno folder", &result, &got);
 	ok(result == OUTPUT_PASSED && strcmp(got.text, "no folder") == 0, "a spool without a folder says why, and the task goes on");

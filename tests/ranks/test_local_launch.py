@@ -146,6 +146,20 @@ def test_much_output_of_several_ranks_arrives_whole() -> None:
     assert len(done.stdout) == 60_000_000
 
 
+def test_a_reader_that_comes_when_all_is_over_gets_everything(folder: Path) -> None:
+    with start(["head", "-c", "3000000", "/dev/zero"], tasks=2) as process:
+        rank_files = [folder / f"hpcbox-7.ssh0/rank-{rank:05}.out" for rank in (0, 1)]
+        wait_until(
+            lambda: all(file.exists() and file.stat().st_size == 3_000_000 for file in rank_files),
+            timeout_seconds=10,
+            what="ranks have written everything, though nobody reads",
+        )
+
+        out, err = process.communicate(timeout=20)
+
+    assert (len(out), err) == (6_000_000, b"")
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_ends_ranks_that_ignore_it(times: int) -> None:

@@ -45,7 +45,7 @@ def check_ranks(cluster: Cluster, output: str, count: int) -> None:
         assert len({inode for _, inode in here}) == 1, f"one container on {node}"
 
 
-@pytest.mark.parametrize("count", [1, 4, 16, 64])
+@pytest.mark.parametrize("count", [1, 4, 16, pytest.param(64, marks=pytest.mark.slow)])
 def test_mpich_ranks_find_each_other_inside_their_image(cluster: Cluster, count: int) -> None:
     mpi = "hydra" if count == 1 else "auto"
 
@@ -265,6 +265,7 @@ def test_ctrl_c_while_an_image_is_pulled_ends_the_pull(cluster: Cluster) -> None
     assert launcher.returncode == 130
 
 
+@pytest.mark.slow
 def test_a_cut_cable_is_noticed_on_both_ends(cluster: Cluster) -> None:
     with stalled(cluster, step="cable") as launcher:
         cluster.run(["ip", "link", "set", "n3", "down"], user="root", check=True)
@@ -277,6 +278,7 @@ def test_a_cut_cable_is_noticed_on_both_ends(cluster: Cluster) -> None:
             cluster.run(["ip", "link", "set", "n3", "up"], user="root", check=True)
 
 
+@pytest.mark.slow
 def test_a_stopped_agent_is_ended_by_its_keeper(cluster: Cluster) -> None:
     with stalled(cluster, step="stop") as launcher:
         kill(cluster, "n2", pids(cluster, "n2", "-o", "-f", AGENT)[0], "STOP")
