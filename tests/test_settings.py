@@ -43,6 +43,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     "line",
     [
         'store = "relative"',
+        'output = "perhaps"',
         "store = 3",
         "access_seconds = -1",
         "access_seconds = true",

@@ -25,7 +25,7 @@ import time
 from hpcbox import packets
 from hpcbox.errors import RankError, one_line
 from hpcbox.kernel import SIGKILL
-from hpcbox.ranks import folder, layout, singletons
+from hpcbox.ranks import folder, layout
 from hpcbox.ranks.onward import Onward
 from hpcbox.ranks.poller import Poller
 from hpcbox.ranks.spool import Spool
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 # After the tasks of a node have started: this can wait, they can't.
 _DESCRIBE_SECONDS = 0.02
 _NUMBERS = frozenset(("done", "total"))
+_NUMBER_DIGITS = 20
 _OPENING_STATES = frozenset(("pulling", "failed"))
 
 
@@ -92,9 +93,12 @@ def _spread() -> None:
     """Leave the first task's CPUs for all of the step's, if a cpuset says which these are."""
     own = os.sched_getaffinity(0)
     everything = set(range(os.cpu_count() or 1))
-    os.sched_setaffinity(0, everything)
-    if os.sched_getaffinity(0) == everything:
-        os.sched_setaffinity(0, own)
+    try:
+        os.sched_setaffinity(0, everything)
+        if os.sched_getaffinity(0) == everything:
+            os.sched_setaffinity(0, own)
+    except OSError:
+        return  # a sandbox forbids it: the first task's CPUs will do
 
 
 class _StepSpool:
@@ -123,8 +127,9 @@ class _StepSpool:
         # Ranks whose output is kept here, and the processes of those that run.
         self._streams: list[int] = []
         self._pids: dict[int, int] = {}
-        self._checked = False
-        self._refused: str | None = None
+        # Of the whole step, as the first task says; and why it would be alone.
+        self._tasks = 0
+        self._alone = ""
         self._left = place.tasks
         self._open = True
         self._node_program = node_program
@@ -148,7 +153,8 @@ class _StepSpool:
         words = packet.payload.decode("utf-8", "replace").split("\0")
         fields: dict[str, str | int] = {}
         for name, value in zip(words[::2], words[1::2], strict=False):
-            fields[name] = int(value) if name in _NUMBERS and value.isdigit() else value
+            is_number = name in _NUMBERS and len(value) <= _NUMBER_DIGITS and value.isdecimal()
+            fields[name] = int(value) if is_number else value
         if self._spool is None and fields.get("state") in _OPENING_STATES:
             self._open_spool()
         self._node_event(fields)
@@ -171,7 +177,9 @@ class _StepSpool:
             elif packet.kind == b"X" and len(packet.descriptors) == 1:
                 self._rank_ended(first, second, packet.descriptors[0])
         except ValueError:
-            return
+            # Whoever waits for an answer hears its end.
+            for descriptor in packet.descriptors:
+                os.close(descriptor)
 
     def _open_spool(self) -> None:
         """Make the folder and the files of this node; `_refusal` tells why not."""
@@ -202,20 +210,24 @@ class _StepSpool:
 
     def _enlist(self, rank: int, pid: int, descriptors: list[int]) -> None:
         answer, out, err, out_target, err_target = descriptors[:5]
-        facts = TaskFacts(descriptors[5])
-        alone = self._alone(facts, descriptors[6:])
+        # Of all tasks the first tells whether the program is right, and rank 0 what the step is.
+        facts = TaskFacts(descriptors[5]) if rank == 0 or self._tasks == 0 else None
+        if facts is not None and self._tasks == 0:
+            self._tasks = facts.tasks
+            self._alone = self._look_at_program(facts, descriptors[6:])
         for descriptor in descriptors[5:]:
             os.close(descriptor)
-        if alone is None:
+        if not self._alone:
             self._open_spool()
-        if self._spool is None or self._spool.has(rank, layout.OUT) or alone is not None:
-            _answer(answer, b"P" if alone is None else b"E", self._spoken(alone or self._refusal))
+        if self._spool is None or self._spool.has(rank, layout.OUT) or self._alone:
+            text = self._spoken(self._alone or self._refusal)
+            _answer(answer, b"E" if self._alone else b"P", text)
             for descriptor in descriptors[1:5]:
                 os.close(descriptor)
             return
         if not self._streams:
             packets.send(self._channel, b"S")
-            self._look_later(rank, facts.tasks)
+            self._look_later(rank)
         self._streams.append(rank)
         self._pids[rank] = pid
         for stream, source, target in (
@@ -230,20 +242,25 @@ class _StepSpool:
             self._first_facts = facts
             self._poller.call_later(_DESCRIBE_SECONDS, self._describe)
 
-    def _alone(self, facts: TaskFacts, programs: list[int]) -> str | None:
-        """Explain why the task would be alone; all tasks of a step run the same program."""
-        if facts.tasks > 1 and programs and not self._checked:
-            self._checked = True
-            self._refused = singletons.of_program(programs[0], facts.variables, facts.tasks)
-        return self._refused
+    def _look_at_program(self, facts: TaskFacts, programs: list[int]) -> str:
+        """Explain why the tasks would each be alone; all of a step run the same program."""
+        if self._tasks == 1 or not programs:
+            return ""
+        from hpcbox.ranks import singletons  # noqa: PLC0415 - a step of one task doesn't pay for it
 
-    def _look_later(self, rank: int, tasks: int) -> None:
+        return singletons.of_program(programs[0], facts.variables, self._tasks) or ""
+
+    def _look_later(self, rank: int) -> None:
         """Watch one rank for the node: the others run the same."""
+        if self._tasks == 1:
+            return
+        from hpcbox.ranks import singletons  # noqa: PLC0415 - as above
+
         after = iter(singletons.LOOKS_SECONDS)
 
         def look() -> None:
             pid = self._pids.get(rank)
-            text = None if pid is None else singletons.of_task(pid, tasks)
+            text = None if pid is None else singletons.of_task(pid, self._tasks)
             if text is not None:
                 self._end_tasks(rank, text)
             elif pid is not None:
@@ -251,8 +268,7 @@ class _StepSpool:
                     self._poller.call_later(seconds, look)
                     break
 
-        if tasks > 1:
-            self._poller.call_later(next(after), look)
+        self._poller.call_later(next(after), look)
 
     def _end_tasks(self, rank: int, text: str) -> None:
         if self._spool is not None:

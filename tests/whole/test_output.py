@@ -13,6 +13,7 @@ import pytest
 
 from hpcbox.ranks import layout
 from tests.services.commands import wait_until
+from tests.whole.asking import errors_of_hpcbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,25 +101,33 @@ def test_a_folder_says_what_the_step_is(cluster: Cluster, work: Path) -> None:
     assert [e["code"] for e in events(folder, "n2") if e["state"] == "exited"] == [1]
 
 
-@pytest.mark.parametrize("times", [10, pytest.param(250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "times", [10, pytest.param(250, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
 def test_ranks_that_print_a_megabyte_and_end_at_once_lose_nothing(
     cluster: Cluster, work: Path, times: int
 ) -> None:
-    words = "srun -N2 -n4 --overcommit --output=out-$i-%t perl megabyte"
-    script = f"#!/bin/bash\nfor i in $(seq {times}); do {words} || exit; done\n"
+    # The shared folder is memory, which counts as the job's: no step's files stay.
+    script = (
+        "#!/bin/bash\n"
+        f"for i in $(seq {times}); do\n"
+        "  srun -N2 -n4 --overcommit --output=out-%t perl megabyte || exit\n"
+        "  sha256sum hpcbox-*/rank-*.out out-* >> sums && rm -r hpcbox-* out-*\n"
+        "done\n"
+    )
     cluster.run(["tee", f"{WORK}/megabyte"], input=PERL, check=True)
     cluster.run(["tee", f"{WORK}/job.sh"], input=script, check=True)
 
     done = cluster.run(
-        ["sbatch", "--wait", "-N2", "--overcommit", f"--container={IMAGE}", "job.sh"],
+        ["sbatch", "--wait", "-N2", "--overcommit", "--output=log"]
+        + [f"--container={IMAGE}", "job.sh"],
         cwd=WORK,
         timeout_seconds=60 + 3 * times,
     )
 
-    names = [*work.glob("hpcbox-*/rank-*.out"), *work.glob("out-*")]
-    assert done.returncode == 0, (work / "slurm-1.out").read_text()
-    assert len(names) == 2 * 4 * times
-    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in names} == {MEGABYTE_DIGEST}
+    assert done.returncode == 0, (work / "log").read_text()
+    sums = [line.split()[0] for line in (work / "sums").read_text().splitlines()]
+    assert sums == [MEGABYTE_DIGEST] * (2 * 4 * times)
 
 
 def test_what_srun_prints_is_each_ranks_output_in_order(cluster: Cluster, work: Path) -> None:
@@ -155,6 +164,24 @@ def test_output_is_not_kept_where_it_is_asked_not_to_be(
     assert done.returncode == 0, done.stdout
     assert seen in done.stdout
     assert list(work.glob("hpcbox-*")) == []
+
+
+def test_a_site_may_prefer_to_keep_no_output_and_a_user_to_have_it_kept(
+    cluster: Cluster, work: Path
+) -> None:
+    own, site = "/run/own-settings.json", "/etc/hpcbox/settings.json"
+    script = f'sed \'s/"spool"/"pass"/\' {site} > {own} && mount --bind {own} {site}'
+    cluster.run(["sh", "-c", script], user="root", node="n1", check=True)
+    try:
+        passed = srun(cluster, "-w", "n1", "readlink", "/proc/self/fd/1")
+        folders = list(work.glob("hpcbox-*"))
+        kept = srun(cluster, "-w", "n1", "--container-output=spool", "echo", "kept")
+    finally:
+        cluster.run(["umount", site], user="root", node="n1", check=True)
+        cluster.run(["rm", own], user="root", node="n1", check=True)
+
+    assert (passed.returncode, errors_of_hpcbox(passed.stderr), folders) == (0, [], [])
+    assert (kept.returncode, rank_bytes(only_folder(work), 0)) == (0, b"kept\n")
 
 
 def test_a_value_of_container_output_is_checked(cluster: Cluster, work: Path) -> None:
