@@ -111,7 +111,7 @@ def test_ranks_that_print_a_megabyte_and_end_at_once_lose_nothing(
     script = (
         "#!/bin/bash\n"
         f"for i in $(seq {times}); do\n"
-        "  srun -N2 -n4 --overcommit --output=out-%t perl megabyte || exit\n"
+        "  srun -N2 -n4 --overcommit --output=out-%t --error=err perl megabyte || exit\n"
         "  sha256sum hpcbox-*/rank-*.out out-* >> sums && rm -r hpcbox-* out-*\n"
         "done\n"
     )
@@ -225,9 +225,9 @@ def test_a_stopped_srun_does_not_stop_the_ranks(cluster: Cluster, work: Path) ->
             os.kill(pid, signal.SIGCONT)
             # nsenter stops itself when its child does.
             step.send_signal(signal.SIGCONT)
-            output, _ = step.communicate(timeout=30)
+            output, errors = step.communicate(timeout=30)
 
-    assert step.returncode == 0
+    assert (step.returncode, len(output)) == (0, 2 * 2**20), errors
     assert hashlib.sha256(output[: 2**20]).hexdigest() == MEGABYTE_DIGEST
     assert output[2**20 :] == output[: 2**20]
 
