@@ -28,9 +28,12 @@ _READ_BYTES = 256 * 1024
 # How long ranks have for SIGTERM when the launcher has gone.
 _GRACE_SECONDS = 2.0
 _LOOK_SECONDS = 0.02
+_SINGLETON_LOOKS_SECONDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hpcbox.container.init_messages import Event
     from hpcbox.ranks.frames import Frame
     from hpcbox.ranks.node_ranks import NodeRanks
@@ -162,8 +165,20 @@ class Agent:
         ranks = self._ranks = self._place.ranks(way, address)
         if way not in ("hydra", "merged"):
             ranks.start()
+            if way == "none":
+                self._look_for_singletons(iter(_SINGLETON_LOOKS_SECONDS))
         elif mpiexec:
             ranks.start_mpiexec(mpiexec)
+
+    def _look_for_singletons(self, pauses: "Iterator[float]") -> None:
+        """Look a few times whether a script has loaded an MPI whose ranks can't meet."""
+        text = self._place.singletons()
+        if text is not None:
+            self._fail(text)
+            return
+        for seconds in pauses:
+            self._poller.call_later(seconds, lambda: self._look_for_singletons(pauses))
+            return
 
     def _take_event(self, event: "Event | None") -> None:
         if event is None:

@@ -113,6 +113,14 @@ class NodePlace:
         if text:
             raise AgentFailed(text)
 
+    def singletons(self) -> str | None:
+        """Explain why the ranks that run in the container would each be alone, or None."""
+        if self._container is None or self._order is None:
+            return None
+        from hpcbox.ranks import singletons  # noqa: PLC0415 - only where nothing joins the ranks
+
+        return singletons.of_task(self._container.init_pid, self._order.tasks, launcher="ssh")
+
     def kill(self) -> None:
         """End everything that runs in the place."""
         if self._container is not None:

@@ -28,11 +28,12 @@ def of_program(program: int, variables: "dict[str, str]", tasks: int) -> str | N
     return process_manager.refusal(elf.needed(program), variables, tasks)
 
 
-def of_task(pid: int, tasks: int) -> str | None:
-    """Explain what is wrong with the processes of a running task, or None.
+def of_task(pid: int, tasks: int, *, launcher: str = "srun") -> str | None:
+    """Explain what is wrong with a running task's processes, or None.
 
-    Each process answers with the variables that it was started with: below an mpiexec of the
-    user's own these are others than the task's.
+    `pid` is the first of them; `launcher` as process_manager.refusal has it. Each process answers
+    with the variables that it was started with: below an mpiexec of the user's own these are others
+    than the task's.
     """
     found = [pid]
     for process in found:
@@ -40,7 +41,9 @@ def of_task(pid: int, tasks: int) -> str | None:
         if process_manager.program_family(libraries) is not None:
             variables = _names(process)
             # A process that is ending has none, and nothing is wrong with it.
-            text = process_manager.refusal(libraries, variables, tasks) if variables else None
+            text = None
+            if variables:
+                text = process_manager.refusal(libraries, variables, tasks, launcher=launcher)
             if text is not None:
                 return text
         if len(found) < _MAX_PROCESSES:

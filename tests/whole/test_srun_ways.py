@@ -189,3 +189,16 @@ def test_without_the_plugin_open_mpi_is_refused_with_what_to_use(
     assert done.returncode == 125
     assert "can't start programs of Open MPI yet" in done.stderr
     assert "--launcher=srun --mpi=pmix" in done.stderr
+
+
+def test_over_ssh_a_script_whose_ranks_would_each_be_alone_is_ended(
+    cluster: Cluster, without_plugin: dict[str, str]
+) -> None:
+    code = "from mpi4py import MPI; import time; print(MPI.COMM_WORLD.size, flush=True)"
+    words = ("--mpi=none", "-n2", f"--container={REG}/mpich42:1", "python3", "-c")
+
+    done = srun(cluster, *words, f"{code}; time.sleep(60)", env=without_plugin)
+
+    assert done.returncode == 125
+    assert "this is a program of MPICH" in done.stderr
+    assert "use --mpi=hydra" in done.stderr
