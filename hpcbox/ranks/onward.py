@@ -9,6 +9,7 @@ Loaded on nodes: standard library only.
 
 import errno
 import os
+import select
 import stat
 
 from hpcbox.ranks.poller import WRITE
@@ -196,7 +197,14 @@ class Onward:
 def _is_taken(flow: _Flow) -> bool:
     if flow.pending or not 0 <= flow.limit <= flow.position:
         return False
-    return not flow.is_pipe or waiting(flow.target) == 0
+    return not flow.is_pipe or waiting(flow.target) == 0 or not _has_reader(flow.target)
+
+
+def _has_reader(pipe: int) -> bool:
+    """A pipe's write end reports an error, unasked, when nobody can read any more (poll(2))."""
+    look = select.poll()
+    look.register(pipe, 0)
+    return not look.poll(0)
 
 
 def _cut() -> int:
