@@ -67,8 +67,11 @@ class CommandClient:
         cluster = self.cluster()
         begun = time.monotonic()
         with self._lock:
-            self._ask_jobs(_filters(wanted), (), self._parser.feed)
-            jobs, skipped = self._parser.finish()
+            try:
+                self._ask_jobs(_filters(wanted), (), self._parser.feed)
+            finally:
+                # Also after a failure: what it printed before belongs to no later query.
+                jobs, skipped = self._parser.finish()
         return Queue(
             jobs=jobs,
             taken_at=self._clock(),

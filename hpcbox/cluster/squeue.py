@@ -4,6 +4,7 @@ Names and containers are any text that a user chose, newlines included. So each 
 free fields are parted, with a mark that is drawn anew for each query and can't be foreseen.
 """
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 
 from hpcbox.cluster import texts
@@ -76,7 +77,8 @@ class JobParser:
 
     def __init__(self) -> None:
         self._known: dict[int, Job] = {}
-        self._next: dict[int, Job] = {}
+        # Of the jobs of this query: a second dictionary of 100,000 would take 9 MB.
+        self._keys = array("q")
         self._texts: dict[str, str] = {}
         self._jobs: list[Job] = []
         self._skipped = 0
@@ -90,13 +92,16 @@ class JobParser:
             if job is None:
                 self._skipped += 1
             else:
-                self._next[key] = job
+                self._keys.append(key)
                 self._jobs.append(job)
 
     def finish(self) -> tuple[tuple[Job, ...], int]:
         """Return the query's jobs and how many records made none; begin a new query."""
         jobs, skipped = tuple(self._jobs), self._skipped
-        self._known, self._next = self._next, {}
+        # Cleared first, so that there is never more than one.
+        self._known.clear()
+        self._known.update(zip(self._keys, jobs, strict=True))
+        self._keys = array("q")
         self._jobs, self._skipped = [], 0
         if len(self._texts) == _VOCABULARY:
             self._texts = {}

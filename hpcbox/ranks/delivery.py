@@ -142,9 +142,9 @@ class Delivery:
                 except OSError as error:
                     # The ranks go on; their output is in the step's folder.
                     self._failure = error
-            item.written()
             if item.rank != _OWN:
                 self._done += 1
+            item.written()
         for (rank, stream), rest in self._rests.items():
             if rest and self._failure is None:
                 _write_whole(self._descriptor(rank, "", stream), self._labelled(rank, rest + b"\n"))

@@ -28,8 +28,13 @@ exec >"$folder/$PMI_RANK.alive"
 [ "$PMI_RANK" = {reader} ] || exec </dev/null
 export SLURM_PROCID="$PMI_RANK" SLURM_LOCALID="$((PMI_RANK - {first}))"
 echo "started $PMI_RANK $$" >"$folder/status"
-(exec "$@" >"$folder/$PMI_RANK.out" 2>"$folder/$PMI_RANK.err")
-status=$?
+if command -v "$1" >/dev/null 2>&1; then
+	(exec "$@" >"$folder/$PMI_RANK.out" 2>"$folder/$PMI_RANK.err")
+	status=$?
+else
+	echo "$1: not found in the image (PATH=$PATH)" >"$folder/$PMI_RANK.err"
+	status=127
+fi
 echo "exited $PMI_RANK $status" >"$folder/status"
 exit "$status"
 """

@@ -25,10 +25,9 @@ from hpcbox.settings import Settings
 _GRACE_SECONDS = 2.0
 _AFTER_INTERRUPT_SECONDS = 3.0
 _FINISH_SECONDS = 4.0
-_LOOK_SECONDS = 0.02
 _PROXIES_SECONDS = 3.0
 _MPIEXEC_SECONDS = 0.5
-_INTERRUPTED = 128 + signal.SIGINT
+_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def run(plan: LaunchPlan, settings: Settings) -> int:
@@ -239,8 +238,7 @@ class _Launch:
         nodes = self._state.nodes
         await self._state.until(lambda: all(node.is_gone for node in nodes), _FINISH_SECONDS)
         # Whoever reads slowly gets the rest too, now that no node waits for it.
-        while not (self._delivery.is_idle or self._ended_by):
-            await asyncio.sleep(_LOOK_SECONDS)
+        await self._state.until(lambda: self._delivery.is_idle or self._ended_by != 0)
 
     async def _beat(self) -> None:
         """Give the agents signs of life, and miss theirs."""
@@ -262,12 +260,14 @@ class _Launch:
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._take_signal, number, this)
-        # A stopped launcher would be taken for dead, and its ranks ended.
-        stop = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+        # A stopped launcher would be taken for dead, and its ranks ended; in the background its
+        # terminal's input is at its end.
+        stops = {number: signal.signal(number, signal.SIG_IGN) for number in _STOPS}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTSTP, stop)
+            for number, before in stops.items():
+                signal.signal(number, before)
             for number in numbers:
                 loop.remove_signal_handler(number)
 
@@ -357,7 +357,9 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     known, defects = errors.split(HpcboxError)
     if defects is not None or known is None:
         return errors
-    first = known.exceptions[0]
-    if isinstance(first, HpcboxError) and len(known.exceptions) > 1:
-        first.message = f"{first.message} (and {len(known.exceptions) - 1} more)"
+    # An image that can't be had is one error, which every node waited for.
+    different = list(dict.fromkeys(known.exceptions))
+    first = different[0]
+    if isinstance(first, HpcboxError) and len(different) > 1:
+        first.message = f"{first.message} (and {len(different) - 1} more)"
     return first

@@ -194,8 +194,14 @@ class LaunchState:
             raise AgentFailed(f"node {node.share.node}: its agent knows a stream {stream}")
         size = len(block)
 
+        def release() -> None:
+            node.link.send(frames.CREDIT, size)
+            self.change()
+
         def written() -> None:
-            self._loop.call_soon_threadsafe(node.link.send, frames.CREDIT, size)
+            # Of a launch that was interrupted the loop may be over.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(release)
 
         self._delivery.take(rank, node.share.node, stream, block, written)
 

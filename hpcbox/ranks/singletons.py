@@ -38,7 +38,9 @@ def of_task(pid: int, tasks: int) -> str | None:
     for process in found:
         libraries = process_manager.mapped_libraries(_read(process, "maps"))
         if process_manager.program_family(libraries) is not None:
-            text = process_manager.refusal(libraries, _names(process), tasks)
+            variables = _names(process)
+            # A process that is ending has none, and nothing is wrong with it.
+            text = process_manager.refusal(libraries, variables, tasks) if variables else None
             if text is not None:
                 return text
         if len(found) < _MAX_PROCESSES:
@@ -48,7 +50,7 @@ def of_task(pid: int, tasks: int) -> str | None:
 
 def _names(process: int) -> set[str]:
     entries = _read(process, "environ").split(b"\0")
-    return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in entries}
+    return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in entries if entry}
 
 
 def _read(process: int, name: str) -> bytes:

@@ -175,6 +175,22 @@ def test_nonsense_from_squeue_is_an_empty_queue(tmp_path: Path) -> None:
     assert client.queue(Wanted()).jobs == ()
 
 
+def test_a_query_that_fails_midway_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
+    # Every field is "1"; the first call fails after it has printed a job.
+    one_job = "s/--Format=//; s/[A-Za-z]*:\\([^,]*\\),*/1\\1/g"
+    client = stand_in(
+        tmp_path,
+        "squeue",
+        f"""for word; do case $word in --Format=*) echo "$word" | sed '{one_job}';; esac; done
+        test -e {tmp_path}/again || {{ touch {tmp_path}/again; exit 1; }}""",
+    )
+
+    with pytest.raises(SlurmUnavailable):
+        client.queue(ALICE)
+
+    assert [job.key for job in client.queue(ALICE).jobs] == ["1"]
+
+
 def test_scancel_without_a_reason_is_an_error(tmp_path: Path) -> None:
     client = stand_in(tmp_path, "scancel", "echo scancel: error: no controller >&2; exit 1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 import hpcbox
 from hpcbox.ranks import agent_command, frames
 from tests.services.commands import wait_until
+from tests.services.spec import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,3 +91,22 @@ def test_an_agent_whose_launcher_is_silent_ends() -> None:
         process.stdin.flush()
 
         assert process.wait(timeout=15) == 0
+
+
+def test_the_agent_loads_no_heavy_module() -> None:
+    everything = (
+        "agent, node_ranks, node_image, hydra_node, image_mpi, rank_environment, own_folder"
+    )
+    script = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
+        f"from hpcbox.ranks import {everything}; from hpcbox.container import user_mode; "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True
+    )
+
+    heavy = {"json", "re", "enum", "typing", "dataclasses", "pathlib", "logging", "tomllib"}
+    assert not set(done.stdout.split()) & (
+        heavy | {"asyncio", "collections", "signal", "selectors"}
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpcbox.errors import SlurmUnavailable
 from hpcbox.ranks import layout
+from hpcbox.views import StepFolder
 from hpcbox_tui.screens.job import JobScreen
 from hpcbox_tui.screens.log import LogScreen
 from hpcbox_tui.screens.queue import QueueScreen
@@ -303,3 +304,10 @@ async def test_q_leaves_from_the_queue(tmp_path: Path) -> None:
         await stage.press("q")
 
         await stage.until(lambda: not stage.app.is_running, "it has ended")
+
+
+def test_a_screen_that_is_not_made_yet_takes_no_keys() -> None:
+    screen = RanksScreen(StepFolder("1", "0", "/nowhere"))
+
+    assert screen.check_action("view", ("merged",)) is False
+    assert screen.check_action("command", ()) is False

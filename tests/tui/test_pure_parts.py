@@ -19,6 +19,7 @@ from hpcbox_tui.columns import columns_for, draw_cells
 from hpcbox_tui.feed.queue import next_seconds
 from hpcbox_tui.filters import keep
 from hpcbox_tui.queue_rows import ORDERS, ArrayRow, arrange, count_states, row_id
+from hpcbox_tui.screens.confirm import job_count
 from hpcbox_tui.text import age, amount, bar, duration, fit, numbers, output_text
 from hpcbox_tui.widgets.lines import difference
 from hpcbox_tui.widgets.rank_grid import lay_out
@@ -182,3 +183,7 @@ def test_the_first_paint_loads_no_screen_but_the_queue() -> None:
     assert not modules & {"asyncssh", "docker", "urllib3", "hpcbox_tui.feed.log"}
     screens = {name for name in modules if name.startswith("hpcbox_tui.screens.")}
     assert screens == {"hpcbox_tui.screens.frame", "hpcbox_tui.screens.queue"}
+
+
+def test_the_question_before_a_cancel_counts_an_arrays_jobs() -> None:
+    assert job_count(["12", "4_[1-3,7]", "5+1", "x["]) == 7

@@ -270,3 +270,16 @@ async def test_names_of_jobs_cannot_move_the_cursor_of_a_terminal(tmp_path: Path
 
         await stage.shows("\\x1b]0;x")
         assert not [c for c in stage.text() if c != "\n" and not c.isprintable()]
+
+
+async def test_an_empty_queue_says_what_to_do(tmp_path: Path) -> None:
+    async with playing(tmp_path) as stage:
+        await stage.command("filter nothing-like-that")
+        assert "no job is like that" in stage.text()
+
+        await stage.press("escape")
+        stage.cluster.client.lines = {}
+        await look_again(stage)
+        await stage.shows("no jobs — a changes")
+        await stage.press("space", "x", "enter", "r", "l", "y", "right", "o", "G", "j")
+        assert stage.app.is_running

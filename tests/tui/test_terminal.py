@@ -99,6 +99,17 @@ def test_keys_typed_faster_than_the_screen_follows_reach_the_prompt() -> None:
     assert terminal.leave() == 0
 
 
+@pytest.mark.parametrize("keys", [b"rmd", b"r\r", b"\rr", b"?q:", b"\r\x1brq/", b"x\x1b\rl"])
+def test_keys_may_come_before_the_screens_that_they_open(keys: bytes) -> None:
+    terminal = Terminal("--demo", TERM="xterm")
+    terminal.read_until(b"train")
+    terminal.press(keys)
+    terminal.read_until(b"hpcbox")
+    terminal.press(b"\x11")
+
+    assert terminal.leave() == 0
+
+
 def test_the_terminal_is_left_as_it_was_found() -> None:
     terminal = Terminal("--demo", TERM="xterm")
     terminal.read_until(b"train")

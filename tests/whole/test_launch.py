@@ -127,11 +127,12 @@ def test_ranks_that_would_each_be_alone_are_refused(cluster: Cluster) -> None:
     assert "rank 0" not in done.stdout
 
 
-def test_a_missing_program_is_127(cluster: Cluster) -> None:
-    done = launch(cluster, ["no-such-program"], tasks=4, mpi="env", step="127")
+@pytest.mark.parametrize("mpi", ["hydra", "env"])
+def test_a_missing_program_is_127(cluster: Cluster, mpi: str) -> None:
+    done = launch(cluster, ["no-such-program"], tasks=4, mpi=mpi, step=f"m{mpi}")
 
     assert done.returncode == 127
-    assert "no-such-program: not found in image" in done.stderr
+    assert re.search("no-such-program: not found in (the )?image", done.stderr)
 
 
 def test_ranks_run_on_the_host_without_an_image(cluster: Cluster) -> None:

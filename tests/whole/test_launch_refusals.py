@@ -12,7 +12,7 @@ from tests.services import sshd
 from tests.services.commands import run, wait_until
 from tests.services.slurm import Cluster
 from tests.services.spec import cache_root
-from tests.whole.launched import launch, pids, words
+from tests.whole.launched import REG, launch, pids, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,3 +221,11 @@ def test_output_of_a_read_only_working_directory_is_kept_on_the_nodes(cluster: C
     assert (done.returncode, sorted(done.stdout.split())) == (0, ["n1", "n2"]), done.stderr
     kept = "/tmp/hpcbox-2001/output/hpcbox-7.ro/rank-00001.out"
     assert cluster.run(["cat", kept], node="n2").stdout == "n2\n"
+
+
+def test_an_image_that_does_not_exist_is_told_once(cluster: Cluster) -> None:
+    done = on_host(cluster, image=f"{REG}/nope:1")
+
+    assert done.returncode == 66
+    assert done.stderr.count("has no image") == 1
+    assert "more" not in done.stderr

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from hpcbox.views import Job
 from hpcbox_tui.styles import SHORT_STATES, short_state
 
-Test = Callable[[Job], bool]
+# Whole lists at a time: with 100,000 jobs a call for each is most of what a key costs.
+Filter = Callable[[list[Job]], list[Job]]
 
 FIELDS: dict[str, Callable[[Job], str]] = {
     "account": lambda job: job.account,
@@ -26,91 +27,94 @@ FIELDS: dict[str, Callable[[Job], str]] = {
 }
 
 
-def parse(text: str) -> list[Test]:
-    """Return the tests that a job has to pass, cheap ones first."""
+def parse(text: str) -> list[Filter]:
+    """Return the filters that jobs go through, cheap ones first."""
     fields, words = [], []
     for word in text.split():
         name, sign, value = word.partition("=")
         negated = name.endswith("!")
         field = name.rstrip("!").lower()
         if sign and field in FIELDS:
-            fields.append(_field_test(field, value, negated=negated))
+            fields.append(_with_field(field, value, negated=negated))
         elif word.startswith("!"):
             if word[1:]:
-                words.append(_not(_word_test(word[1:])))
+                words.append(_without(_with_word(word[1:])))
         else:
-            words.append(_word_test(word))
+            words.append(_with_word(word))
     return fields + words
 
 
 def keep(jobs: Iterable[Job], text: str) -> list[Job]:
     """Return the jobs that a filter keeps, in their order."""
     kept = list(jobs)
-    for test in parse(text):
-        kept = [job for job in kept if test(job)]
+    for keep_some in parse(text):
+        kept = keep_some(kept)
     return kept
 
 
-def _not(test: Test) -> Test:
-    return lambda job: not test(job)
+def _without(found: Filter) -> Filter:
+    def keep_others(jobs: list[Job]) -> list[Job]:
+        ids = set(map(id, found(jobs)))
+        return [job for job in jobs if id(job) not in ids]
+
+    return keep_others
 
 
-def _folded(value: str) -> Callable[[str], str]:
-    """Return what is applied to a text before `value` is searched in it, remembered by text.
+class _Answers(dict[str, bool]):
+    """Answers to a question about texts, each asked once: jobs share most of their texts."""
 
-    Jobs share most of their texts (users, partitions, states), so that most are seen only once.
-    """
-    if value != value.lower():
-        return str
-    known: dict[str, str] = {}
+    def __init__(self, ask: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._ask = ask
 
-    def fold(text: str) -> str:
-        folded = known.get(text)
-        if folded is None:
-            folded = known[text] = text.lower()
-        return folded
-
-    return fold
+    def __missing__(self, text: str) -> bool:
+        answer = self[text] = self._ask(text)
+        return answer
 
 
-def _field_test(field: str, value: str, *, negated: bool) -> Test:
-    read, fold, upper = FIELDS[field], _folded(value), value.upper()
+def _fold(value: str) -> Callable[[str], str]:
+    """Return what is applied to a text before `value` is searched in it."""
+    return str if value != value.lower() else str.lower
+
+
+def _with_field(field: str, value: str, *, negated: bool) -> Filter:
+    read, fold, upper = FIELDS[field], _fold(value), value.upper()
     is_compact = upper in SHORT_STATES.values()
 
-    def found(job: Job) -> bool:
-        text = read(job)
+    def has(text: str) -> bool:
         if field == "state":
             return short_state(text) == upper if is_compact else text.startswith(upper)
-        if field == "id":
-            return value in (text, str(job.job_id))
         folded = fold(text)
         return value in folded if field in ("image", "name", "node") else folded.startswith(value)
 
-    return _not(found) if negated else found
+    def keep_some(jobs: list[Job]) -> list[Job]:
+        if field == "id":
+            return [job for job in jobs if (value in (job.key, str(job.job_id))) != negated]
+        answers = _Answers(has)
+        return [job for job in jobs if answers[read(job)] != negated]
+
+    return keep_some
 
 
-def _word_test(word: str) -> Test:
-    fold = _folded(word)
-    known: dict[str, bool] = {}
+def _with_word(word: str) -> Filter:
+    fold = _fold(word)
 
-    def has(text: str) -> bool:
-        answer = known.get(text)
-        if answer is None:
-            answer = known[text] = word in fold(text)
-        return answer
+    def keep_some(jobs: list[Job]) -> list[Job]:
+        has = _Answers(lambda text: word in fold(text))
+        # Names are as many as jobs: remembered, they would only take memory.
+        return [
+            job
+            for job in jobs
+            if word in job.key
+            or word in fold(job.name)
+            or has[job.user]
+            or has[job.state]
+            or has[job.reason]
+            or has[job.partition]
+            or has[job.account]
+            or has[job.qos]
+            or has[job.node_list]
+            or has[job.container]
+        ]
 
-    def found(job: Job) -> bool:
-        return (
-            word in job.key
-            or has(job.name)
-            or has(job.user)
-            or has(job.state)
-            or has(job.reason)
-            or has(job.partition)
-            or has(job.account)
-            or has(job.qos)
-            or has(job.node_list)
-            or has(job.container)
-        )
-
-    return found
+    return keep_some

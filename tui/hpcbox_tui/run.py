@@ -52,7 +52,9 @@ def run(*, everybody: bool = False, demo: bool = False) -> int:
         everybody=everybody,
         snapshot=Snapshot(default_path()),
     )
-    return app.run() or 0
+    app.run()
+    # 1 after a defect, whose trace has been printed.
+    return app.return_code or 0
 
 
 def _run_demo() -> int:
@@ -66,6 +68,7 @@ def _run_demo() -> int:
             cluster.client, find_steps=cluster.find_steps, user=cluster.user, everybody=True
         )
         try:
-            return app.run() or 0
+            app.run()
+            return app.return_code or 0
         finally:
             cluster.close()

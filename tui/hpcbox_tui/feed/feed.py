@@ -1,5 +1,6 @@
 """The only door through which screens get data and change something: starts what looks."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -74,6 +75,8 @@ class Feed:
                 done = CancelDone(self._client.cancel(keys), "")
             except HpcboxError as error:
                 done = CancelDone(None, str(error))
-            post(done)
+            # The application may have ended while Slurm thought about it.
+            with contextlib.suppress(RuntimeError):
+                post(done)
 
         threading.Thread(target=ask, name="hpcbox-cancel", daemon=True).start()

@@ -8,6 +8,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
+from hpcbox.errors import RequestError
+from hpcbox.views import expand
 from hpcbox_tui.styles import BAD, BOLD, DIM, PLAIN
 from hpcbox_tui.text import harmless
 from hpcbox_tui.widgets.lines import TextLines, TextRow
@@ -24,6 +26,17 @@ def wrapped(words: Sequence[str], width: int) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def job_count(keys: Sequence[str]) -> int:
+    """Return how many jobs the keys stand for: "4_[7-9]" are three (scancel(1))."""
+    count = 0
+    for key in keys:
+        try:
+            count += len(expand(key))
+        except RequestError:
+            count += 1
+    return count
 
 
 class CancelScreen(ModalScreen[bool]):
@@ -54,7 +67,7 @@ class CancelScreen(ModalScreen[bool]):
 
     def _lay_out(self) -> None:
         width = max(10, min(_MOST_WIDTH, self.app.size.width - 6))
-        count = len(self._keys)
+        count = job_count(self._keys)
         what = "Cancel this job?" if count == 1 else f"Cancel these {count} jobs?"
         rows = [TextRow(((what, BAD),))]
         ids = wrapped([harmless(key) for key in self._keys], width)

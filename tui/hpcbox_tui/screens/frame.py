@@ -60,6 +60,7 @@ class Frame(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._is_made = False
         self._remark = ""
         self._remark_timer: Timer | None = None
 
@@ -82,20 +83,26 @@ class Frame(Screen[None]):
         yield Line(id="hints")
         yield Prompt()
 
-    @property
-    def heading(self) -> Line:
-        """The first line."""
-        return self.query_one("#heading", Line)
+    def _show_line(self, name: str, left: Parts, right: Parts = ()) -> None:
+        """Show something on one of the screen's lines, while it has them.
+
+        An event may still come when the application ends and its widgets have gone.
+        """
+        for line in self.query(f"#{name}").results(Line):
+            line.show(left, right)
 
     def show_heading(self, left: Parts, right: Parts = ()) -> None:
         """Show what the screen is about, and how fresh it is."""
-        self.heading.show([(" hpcbox ", BOLD), *left], [*right, (" ", PLAIN)])
+        self._show_line("heading", [(" hpcbox ", BOLD), *left], [*right, (" ", PLAIN)])
 
     def show_problem(self, text: str) -> None:
         """Show why data aren't fresh on a line of its own, or no such line for ""."""
-        line = self.query_one("#problem", Line)
-        line.show([(f" {harmless(text)}", PLAIN)])
-        line.display = bool(text)
+        self._show_line("problem", [(f" {harmless(text)}", PLAIN)])
+        self.query("#problem").set(display=bool(text))
+
+    def on_mount(self) -> None:
+        """Take keys from now on (Textual calls this besides a subclass's own)."""
+        self._is_made = True
 
     def on_screen_resume(self) -> None:
         """Show the keys."""
@@ -133,7 +140,7 @@ class Frame(Screen[None]):
             for binding in bindings:
                 parts.append((f" {key_name(binding.key)}", BOLD))
                 parts.append((f" {binding.description}", DIM))
-        self.query_one("#hints", Line).show(parts)
+        self._show_line("hints", parts)
 
     def say(self, text: str) -> None:
         """Show a remark in the hints' place for a while."""
@@ -156,7 +163,12 @@ class Frame(Screen[None]):
         self.query_one(Prompt).open(purpose, sign, value, completer)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Let : and / be typed into an open prompt."""
+        """Let : and / be typed into an open prompt; do nothing before there is something to see.
+
+        A key may come before the screen that it opened, or that the key before it opened, is made.
+        """
+        if not self._is_made:
+            return False
         is_typed = action in ("command", "filter", "search")
         return not (is_typed and self.query_one(Prompt).display)
 

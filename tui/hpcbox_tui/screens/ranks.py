@@ -46,7 +46,7 @@ class RanksScreen(Frame):
         super().__init__()
         self._folder = folder
         self._wanted_rank = rank
-        self._name = "grid"
+        self._shown = "grid"
         self._last: RanksChanged | None = None
         self._watcher: RanksWatcher | None = None
 
@@ -109,9 +109,9 @@ class RanksScreen(Frame):
             return
         view, now = last.view, self.hpcbox.feed.clock()
         odd = odd_ranks(last.groups)
-        if self._name == "grid":
+        if self._shown == "grid":
             self.grid.show_ranks(view.ranks, last.tails, odd)
-        elif self._name == "merged":
+        elif self._shown == "merged":
             self.merged.show_lines(last.merged, len(view.ranks))
         else:
             self.diff.show_rows(diff_rows(view.ranks, last.groups, self.size.width, now))
@@ -135,9 +135,9 @@ class RanksScreen(Frame):
             left.append((f" · {len(pulling)} of {len(view.nodes)} nodes pull", BUSY))
         self.show_problem(view.problems[-1] if view.problems else "")
         right: list[tuple[str, Style]] = []
-        if self._name == "diff" and last.compared < 1:
+        if self._shown == "diff" and last.compared < 1:
             right.append((f"compared {last.compared:.0%}", BUSY))
-        if self._name == "merged" and not self.merged.follows:
+        if self._shown == "merged" and not self.merged.follows:
             right.append(("stopped, F follows", WAITING))
         right.append((" ended" if view.has_ended else "", DIM))
         self.show_heading(left, right)
@@ -147,9 +147,9 @@ class RanksScreen(Frame):
     @property
     def rank(self) -> int | None:
         """The number of the rank that keys are for."""
-        if self._name == "grid":
+        if self._shown == "grid":
             return self.grid.rank
-        if self._name == "merged":
+        if self._shown == "merged":
             return self.merged.rank
         target = self.diff.target
         return int(target.removeprefix(RANK)) if target else None
@@ -185,22 +185,22 @@ class RanksScreen(Frame):
 
     def action_view(self, name: str, *, toggle: bool = True) -> None:
         """Show another view; the same key again goes back to the grid."""
-        self._name = "grid" if toggle and name == self._name else name
+        self._shown = "grid" if toggle and name == self._shown else name
         for view in self.query(Lines):
-            view.display = view.id == self._name
+            view.display = view.id == self._shown
             if view.display:
                 self.set_focus(view)
         if self._watcher is not None:
-            if self._name == "merged":
+            if self._shown == "merged":
                 self._watcher.show_merged()
-            elif self._name == "diff":
+            elif self._shown == "diff":
                 self._watcher.show_groups()
         self._show()
         self.show_hints()
 
     def action_next_view(self) -> None:
         """Show the next of the three views."""
-        index = self.VIEWS.index(self._name)
+        index = self.VIEWS.index(self._shown)
         self.action_view(self.VIEWS[(index + 1) % len(self.VIEWS)], toggle=False)
 
     def action_open(self) -> None:

@@ -8,7 +8,7 @@ from textual.strip import Strip
 from hpcbox.views import Job, Queue
 from hpcbox_tui.columns import Column, columns_for, draw_cells
 from hpcbox_tui.queue_rows import ORDERS, ArrayRow, Row, arrange, jobs_of, row_id
-from hpcbox_tui.styles import MARKED, PLAIN, TITLE
+from hpcbox_tui.styles import DIM, MARKED, PLAIN, TITLE
 from hpcbox_tui.text import fit, fit_right
 from hpcbox_tui.widgets.lines import Lines, strip_of
 
@@ -128,6 +128,16 @@ class QueueTable(Lines):
         if self._laid_out is None or self._laid_out[0] != width:
             self._laid_out = (width, columns_for(width - 2))
         return self._laid_out[1]
+
+    def draw_line(self, y: int, width: int) -> Strip:
+        """Draw a line; an empty queue says what to do."""
+        if y == self.title_rows and not self._rows and self._queue is not None:
+            if self.filter_text:
+                text = "  no job is like that — esc drops the filter"
+            else:
+                text = "  no jobs — a changes between mine and everybody's"
+            return strip_of([(fit(text, width), DIM)], width)
+        return super().draw_line(y, width)
 
     def draw_title(self, line: int, width: int) -> Strip:  # noqa: ARG002 - there is one
         """Draw the columns' titles with the sort order's sign."""
