@@ -29,7 +29,7 @@ LOG_BYTES = 10**9
 LOG_LINE = (
     "%011d 2026-01-01T00:00:00 step=%06d loss=0.12345 tokens/s=10234 everything is as it was\n"
 )
-NEEDLE = ".ere .t is"
+NEEDLE = "here it is"
 # An expression looks at every byte in turn; the budget is for what is typed most.
 SEARCH_BUDGETS = {"a text": 1.0, "an expression": None}
 EXPRESSION = "h[e]re it is"
