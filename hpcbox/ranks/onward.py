@@ -9,10 +9,11 @@ Loaded on nodes: standard library only.
 
 import errno
 import os
+import select
 import stat
 
 from hpcbox.ranks.poller import WRITE
-from hpcbox.ranks.spool import NO_SPLICE, enlarge
+from hpcbox.ranks.spool import NO_SPLICE, enlarge, waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,11 +115,12 @@ class Onward:
             flow.limit = self.spool.length(*flow.key)
 
     def is_done(self, rank: int) -> bool:
-        """Whether a settled rank's bytes were all passed on, or can't be."""
-        return all(
-            flow.target < 0 or (0 <= flow.limit <= flow.position and not flow.pending)
-            for flow in self._of(rank)
-        )
+        """Whether a settled rank's bytes were all taken by the consumer, or can't be.
+
+        Bytes in the consumer's pipe don't count: slurmstepd was seen to lose some of a megabyte
+        that it still had to read when the last task had ended.
+        """
+        return all(flow.target < 0 or _is_taken(flow) for flow in self._of(rank))
 
     def _of(self, rank: int) -> list[_Flow]:
         return [flow for key, flow in self._flows.items() if key[0] == rank]
@@ -190,6 +192,19 @@ class Onward:
         self._poller.close_watched(flow.target)
         flow.target = -1
         flow.pending = b""
+
+
+def _is_taken(flow: _Flow) -> bool:
+    if flow.pending or not 0 <= flow.limit <= flow.position:
+        return False
+    return not flow.is_pipe or waiting(flow.target) == 0 or not _has_reader(flow.target)
+
+
+def _has_reader(pipe: int) -> bool:
+    """A pipe's write end reports an error, unasked, when nobody can read any more (poll(2))."""
+    look = select.poll()
+    look.register(pipe, 0)
+    return not look.poll(0)
 
 
 def _cut() -> int:

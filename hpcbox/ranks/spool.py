@@ -123,7 +123,7 @@ class Spool:
         A pipe that a background child still holds open stays watched until its end.
         """
         for item in self._of(rank):
-            item.target = item.length + item.passed + _waiting(item.source)
+            item.target = item.length + item.passed + waiting(item.source)
             while item.source >= 0 and not _is_complete(item):
                 if not self._take(item):
                     break
@@ -301,8 +301,8 @@ def enlarge(pipe: int) -> int:
         return fcntl(pipe, _F_GETPIPE_SZ)
 
 
-def _waiting(source: int) -> int:
-    """Return how many bytes a pipe holds."""
-    if source < 0:
+def waiting(pipe: int) -> int:
+    """Return how many bytes a pipe holds; 0 for one that is closed (-1)."""
+    if pipe < 0:
         return 0
-    return int.from_bytes(ioctl(source, _FIONREAD, bytes(4)), "little")
+    return int.from_bytes(ioctl(pipe, _FIONREAD, bytes(4)), "little")

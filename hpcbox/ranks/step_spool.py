@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # After the tasks of a node have started: this can wait, they can't.
 _DESCRIBE_SECONDS = 0.02
+_TAKEN_SECONDS = 0.002
 _NUMBERS = frozenset(("done", "total"))
 _NUMBER_DIGITS = 20
 _OPENING_STATES = frozenset(("pulling", "failed"))
@@ -124,6 +125,7 @@ class _StepSpool:
         # Of each rank that has ended: its status and who waits for its bytes.
         self._leaving: dict[int, tuple[int, int]] = {}
         self._settled: set[int] = set()
+        self._looking: set[int] = set()
         # Ranks whose output is kept here, and the processes of those that run.
         self._streams: list[int] = []
         self._pids: dict[int, int] = {}
@@ -321,7 +323,10 @@ class _StepSpool:
             if rank not in self._settled and spool.is_drained(rank):
                 self._settled.add(rank)
                 self._onward.settle(rank)
-            if rank not in self._settled or not self._onward.is_done(rank):
+            if rank not in self._settled:
+                return
+            if not self._onward.is_done(rank):
+                self._check_later(rank)
                 return
         status, answer = self._leaving.pop(rank)
         self._left -= 1
@@ -336,6 +341,18 @@ class _StepSpool:
             # Then slurmstepd kills what is left of the step, and is slow when it finds something.
             self._open = False
             _answer(answer, b"K", b"", (os.pidfd_open(os.getpid()),))
+
+    def _check_later(self, rank: int) -> None:
+        """Look again whether slurmstepd has read its pipe: nothing tells us."""
+        if rank in self._looking:
+            return
+        self._looking.add(rank)
+
+        def look() -> None:
+            self._looking.discard(rank)
+            self._check(rank)
+
+        self._poller.call_later(_TAKEN_SECONDS, look)
 
     def _tell(self, text: str) -> None:
         """Say something where the user sees it: on the stderr of a rank of this node."""

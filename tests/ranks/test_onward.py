@@ -131,6 +131,18 @@ def test_a_consumer_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     way.close()
 
 
+def test_bytes_that_nobody_will_read_hold_up_no_end(tmp_path: Path) -> None:
+    reader, target = os.pipe()
+    way = Way(tmp_path, target)
+
+    way.write(b"few\n")
+    assert not way.onward.is_done(0)
+    os.close(reader)
+
+    assert way.onward.is_done(0)
+    way.close()
+
+
 def test_a_file_that_others_append_to_is_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "slurm.out"
     path.write_bytes(b"before\n")
