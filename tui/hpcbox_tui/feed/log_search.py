@@ -43,7 +43,6 @@ class Search:
         self.has_wrapped = has_wrapped
         self._file = file
         self._pattern = compile_search(text)
-        self._plain = b"" if _SPECIAL & set(text) else text.encode("utf-8", "surrogateescape")
         self._at = start
         self._start = start
         # One for all blocks: a gigabyte of fresh ones would cost as much as the search.
@@ -82,10 +81,6 @@ class Search:
 
     def _first(self, length: int) -> tuple[int, int] | None:
         """Return start and length of the first match in the buffer."""
-        if self._plain:
-            # Eight times as fast as an expression without special characters.
-            at = self._buffer.find(self._plain, 0, length)
-            return (at, len(self._plain)) if at >= 0 else None
         match = self._pattern.search(self._buffer, 0, length)
         return None if match is None else (match.start(), match.end() - match.start())
 
