@@ -39,11 +39,14 @@ lab run -u alice -- bash -c "
     scontrol show job $job | grep -E 'JobState|ExitCode|Container='
     [ \"\$(grep -c '^rank ' hello.out)\" = 6 ]
 "
-say "5. The image is on the nodes now: the same again"
+say "5. What rank 3 printed, from the file that its node wrote: hpcbox logs $job:3"
+lab run -u alice -- bash -c "cd; hpcbox logs $job:3"
+say "6. The image is on the nodes now: the same again, by srun, and over ssh without the plugin"
 lab run -u alice -- bash -c "cd; time srun --container=$image --mpi=pmi2 -N3 -n6 /opt/mpi/hello"
-say "6. What does not exist ends with one line and 125, and the nodes stay idle"
+lab run -u alice -- bash -c "cd; salloc -Q -N3 hpcbox srun --launcher=ssh --container=$image -n6 /opt/mpi/hello"
+say "7. What does not exist ends with one line and 125, and the nodes stay idle"
 lab run -u alice -- bash -c 'srun --container=10.77.0.1:5000/nope:1 true; echo "exit code $?"; sinfo -h'
 if [ "${KEEP:-0}" = 1 ]; then
-    say "The cluster is up. Next: ./lab shell --id $id -u alice   (then: srun --container=$image -N3 hostname)"
+    say "The cluster is up. Next: ./lab shell --id $id -u alice   (then: srun --container=$image -N3 hostname; hpcbox)"
     echo "When you are done: ./lab down --id $id"
 fi
