@@ -1,8 +1,19 @@
 """Hooks for all tests."""
 
+import signal
 from collections.abc import Generator
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Give the programs under test the signals of a terminal's programs, however this started.
+
+    What a script starts in the background ignores SIGINT and SIGQUIT, and so do its children.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
