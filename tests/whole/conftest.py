@@ -24,6 +24,11 @@ def running_cluster() -> Iterator[Cluster]:
         for node in cluster.node_names:
             cluster.run(["mkdir", "-p", "/run/mount"], user="root", node=node, check=True)
         cluster.run(["srun", "-N3", f"--container={cluster.registry}/static:1", "/static"])
+        wait_until(
+            lambda: "slurmstepd: [" not in repr(leftovers.cluster_snapshot(cluster)),
+            timeout_seconds=15,
+            what="the first step has left its nodes",
+        )
         yield cluster
 
 
