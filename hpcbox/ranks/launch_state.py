@@ -101,10 +101,11 @@ class LaunchState:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not holds():
-                    self._changed.clear()
-                    await self._changed.wait()
+                    # It may have come while nobody waited here.
                     if self._error is not None and not self.has_started:
                         raise self._error
+                    self._changed.clear()
+                    await self._changed.wait()
         return holds()
 
     def change(self) -> None:
