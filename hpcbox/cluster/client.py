@@ -86,9 +86,3 @@ class SlurmClient(Protocol):
 
     def cancel_command(self, keys: Sequence[str]) -> list[str]:
         """Return the command line that `cancel` stands for, for people to read."""
-
-    def hold(self, keys: Sequence[str]) -> None:
-        """Keep pending jobs from starting; raises ClusterError when Slurm refuses."""
-
-    def release(self, keys: Sequence[str]) -> None:
-        """Let held jobs start; raises ClusterError when Slurm refuses."""

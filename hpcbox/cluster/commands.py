@@ -137,19 +137,6 @@ class CommandClient:
         """Return the command line of `cancel`."""
         return ["scancel", *map(check_key, keys)]
 
-    def hold(self, keys: Sequence[str]) -> None:
-        """Keep pending jobs from starting."""
-        self._control("hold", keys)
-
-    def release(self, keys: Sequence[str]) -> None:
-        """Let held jobs start."""
-        self._control("release", keys)
-
-    def _control(self, verb: str, keys: Sequence[str]) -> None:
-        ended = self._execute(["scontrol", verb, *map(check_key, keys)])
-        if ended.code != 0:
-            raise ClusterError(f"scontrol {verb} refused: {_complaint(ended)}")
-
     def _ask_jobs(
         self,
         filters: Sequence[str],

@@ -11,8 +11,6 @@ from hpcbox.cluster.client import Cancelled, Wanted, check_key
 from hpcbox.cluster.model import ENDED, Job, JobDetail, Queue
 from hpcbox.errors import HpcboxError, NoAllocation
 
-HELD = "JobHeldUser"
-
 
 class FakeClient:
     """Answers from what it was given; change `lines`, `details` and `failure` at any time.
@@ -80,21 +78,6 @@ class FakeClient:
     def cancel_command(self, keys: Sequence[str]) -> list[str]:
         """Return the command line of `cancel`."""
         return ["scancel", *map(check_key, keys)]
-
-    def hold(self, keys: Sequence[str]) -> None:
-        """Keep pending jobs from starting."""
-        self._give_reason(keys, HELD)
-
-    def release(self, keys: Sequence[str]) -> None:
-        """Let held jobs start."""
-        self._give_reason(keys, "Priority")
-
-    def _give_reason(self, keys: Sequence[str], reason: str) -> None:
-        self._fail()
-        for key in keys:
-            for job in self._named(check_key(key)):
-                if job.state == "PENDING":
-                    self.lines[job.key] = replace(job, reason=reason)
 
     def _named(self, key: str) -> list[Job]:
         """The line of a key; an array's id names all its lines."""

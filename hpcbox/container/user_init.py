@@ -16,6 +16,7 @@ from _socket import MSG_DONTWAIT, MSG_NOSIGNAL
 from hpcbox import kernel, packets
 from hpcbox.container import commands, init_messages, user_namespace, user_root
 from hpcbox.container.init_messages import Command, Event, Exited, NotStarted, Started
+from hpcbox.container.reaping import reaped
 from hpcbox.container.user_root import Made, Plan
 from hpcbox.principals import close_all_but
 
@@ -187,17 +188,10 @@ class _Init:
 
     def _reap(self) -> None:
         """Take leave of the dead: commands, and whoever they left behind."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, code in reaped():
             key, _own_group = self._running.pop(pid, (None, False))
             if key is not None:
-                code = os.waitstatus_to_exitcode(status)
-                self._say(Exited(key, code if code >= 0 else 128 - code))
+                self._say(Exited(key, code))
 
     def _say(self, event: Event) -> None:
         self._outbox.append(init_messages.event_data(event))

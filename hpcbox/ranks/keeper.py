@@ -21,6 +21,7 @@ import os
 import struct
 
 from hpcbox import kernel, packets
+from hpcbox.container.reaping import reaped
 from hpcbox.ranks import descendants, signals
 from hpcbox.ranks.frames import HEARTBEAT_SECONDS, SILENCE_SECONDS
 from hpcbox.ranks.poller import Poller
@@ -129,28 +130,16 @@ class Keeper:
 
     def _reap(self, reader: int) -> None:
         os.read(reader, 4096)
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, code in reaped():
             key = self._children.pop(pid, None)
             if key is not None:
-                self._say(b"X", KEY_AND_NUMBER.pack(key, exit_code(status)))
+                self._say(b"X", KEY_AND_NUMBER.pack(key, code))
 
     def _say(self, kind: bytes, payload: bytes) -> None:
         try:
             packets.send(self._socket, kind, payload)
         except OSError:
             self._ended = True
-
-
-def exit_code(status: int) -> int:
-    """Return a wait status as a shell shows it: the exit code, or 128 + the signal."""
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
 
 
 def _spawn(words: list[str], environment: dict[str, str], cwd: str, stdio: list[int]) -> int:

@@ -40,8 +40,7 @@ class _Pipes(asyncio.SubprocessProtocol):
 class _Stdin:
     """The way to the agent's stdin."""
 
-    def __init__(self, process: asyncio.SubprocessTransport, stdin: asyncio.WriteTransport) -> None:
-        self._process = process
+    def __init__(self, stdin: asyncio.WriteTransport) -> None:
         self._stdin = stdin
 
     def write(self, block: bytes) -> None:
@@ -73,4 +72,4 @@ async def start_agent(link: Link) -> None:
         raise AgentFailed(f"cannot start the agent: {error.strerror}") from error
     link.address = _LOOPBACK
     stdin = cast("asyncio.WriteTransport", process.get_pipe_transport(0))
-    link.attach(_Stdin(process, stdin))
+    link.attach(_Stdin(stdin))

@@ -44,7 +44,7 @@ class Order:
     Attributes:
         job, step, cluster, user: whose ranks they are.
         node: this node's name in the launch.
-        transport: plan.TRANSPORTS.
+        transport: as in plan.py.
         cwd: working directory.
         submit_dir: a cwd that differs from it was chosen on purpose.
         image: reference, "" for ranks on the host.

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 # How ranks find each other: by the image's own MPI (auto looks which), by hydra of the MPICH
 # family, by variables alone (RANK, WORLD_SIZE, MASTER_ADDR, …), or not at all.
 MPI_KINDS = ("auto", "hydra", "env", "none")
-TRANSPORTS = ("ssh", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class LaunchPlan:
         digest: `sha256:HEX` of its manifest if it was resolved, else "".
         container: the other container options.
         mpi: one of MPI_KINDS.
-        transport: one of TRANSPORTS; `local` starts all on this machine, whatever `nodes` has.
+        transport: "ssh" or "local"; `local` starts all on this machine, whatever `nodes` has.
         label: put `RANK: ` before each line.
         output: file for the ranks' stdout with srun's patterns (%j job, %s step, %t rank, %N node,
             %% percent), "none", or None for this process's stdout.

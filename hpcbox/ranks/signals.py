@@ -25,6 +25,12 @@ def ignore(number: int) -> None:
     _signal.signal(number, _signal.SIG_IGN)
 
 
+def block_all() -> None:
+    """Let no signal through to this thread, but for those that nothing can block."""
+    # The C library keeps two numbers to itself (signal(7)).
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*range(1, 32), *range(34, _signal.NSIG)))
+
+
 def as_by_default(number: int) -> None:
     """Give a signal its default again."""
     _signal.signal(number, _signal.SIG_DFL)

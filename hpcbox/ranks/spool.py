@@ -140,10 +140,6 @@ class Spool:
         """Whether all that a rank wrote before `end` is on file, or was given onward."""
         return all(_is_complete(item) for item in self._of(rank))
 
-    def is_direct(self, rank: int, stream: int) -> bool:
-        """Whether a stream goes past its file."""
-        return self._streams[rank, stream].direct
-
     def resume(self, rank: int, stream: int) -> None:
         """Go on with a stream that `onward` has paused."""
         item = self._streams[rank, stream]

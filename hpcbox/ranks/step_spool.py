@@ -17,15 +17,13 @@ The folder is made when there is something to put into it: an interactive step n
 Nothing here waits for a consumer: see onward.py. Standard library only.
 """
 
-# The signal module costs enum; typeshed doesn't know what it is made of.
-import _signal  # type: ignore[import-not-found]
 import os
 import time
 
 from hpcbox import packets
 from hpcbox.errors import RankError, one_line
 from hpcbox.kernel import SIGKILL
-from hpcbox.ranks import folder, layout
+from hpcbox.ranks import folder, layout, signals
 from hpcbox.ranks.onward import Onward
 from hpcbox.ranks.poller import Poller
 from hpcbox.ranks.spool import Spool
@@ -83,8 +81,8 @@ def serve(
     Raises:
         RequestError: the request can't be read.
     """
-    # Signals are for the ranks. The C library keeps two numbers to itself (signal(7)).
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*range(1, 32), *range(34, _signal.NSIG)))
+    # Signals are for the ranks.
+    signals.block_all()
     _spread()
     os.umask(umask)
     _StepSpool(node_program, channel, place, wire.read(request_bytes)).run()

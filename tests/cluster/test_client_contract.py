@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from hpcbox.cluster.client import SlurmClient, Wanted
-from hpcbox.cluster.fake import HELD, FakeClient
+from hpcbox.cluster.fake import FakeClient
 from hpcbox.cluster.model import Job
 from hpcbox.errors import NoAllocation, RequestError
 
@@ -60,7 +60,7 @@ class FakeWorld:
         key = f"{number}_[1-{array}]" if array else str(number)
         self.client.lines[key] = Job(
             key=key, job_id=number, name=name, user="alice", account="", partition="debug",
-            qos="", state="PENDING", reason=HELD, elapsed_seconds=0, limit_seconds=300, nodes=1,
+            qos="", state="PENDING", reason="JobHeldUser", elapsed_seconds=0, limit_seconds=300, nodes=1,
             cpus=1, tasks=array or 1, node_list="", submitted=1, started=None,
             container=container,
         )  # fmt: skip
@@ -80,7 +80,7 @@ def test_a_held_job_is_in_its_users_queue_and_in_no_other(world: World) -> None:
     (job,) = world.client.queue(ALICE).jobs
 
     assert (job.key, job.job_id, job.name, job.user) == (key, int(key), "train", "alice")
-    assert (job.state, job.reason, job.partition) == ("PENDING", HELD, "debug")
+    assert (job.state, job.reason, job.partition) == ("PENDING", "JobHeldUser", "debug")
     assert (job.container, job.limit_seconds, job.tasks) == ("docker://site/x:1", 300, 1)
     assert (job.node_list, job.started, job.qos) == ("", None, "")
     assert job.submitted is not None
@@ -151,18 +151,7 @@ def test_the_folded_rest_of_an_array_is_cancelled_by_its_key(world: World) -> No
 
 @pytest.mark.parametrize("key", ["", "-u", "--user=alice", "1 2", "1;2", "0", "1_", "1\n2", "1.0"])
 def test_what_is_no_job_id_never_reaches_a_command(world: World, key: str) -> None:
-    for call in (world.client.cancel, world.client.hold, world.client.release):
-        with pytest.raises(RequestError):
-            call([key])
+    with pytest.raises(RequestError):
+        world.client.cancel([key])
     with pytest.raises(RequestError):
         world.client.detail(key)
-
-
-def test_a_held_job_can_be_released_and_held_again(world: World) -> None:
-    key = world.submit("a")
-
-    world.client.hold([key])
-    assert world.client.detail(key).job.reason == HELD
-    world.client.release([key])
-
-    assert world.client.detail(key).job.reason != HELD

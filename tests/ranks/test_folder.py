@@ -93,10 +93,10 @@ def test_step_json_is_read_back_by_any_json_reader(tmp_path: Path) -> None:
 def test_the_registry_keeps_the_newest_steps(tmp_path: Path) -> None:
     home = str(tmp_path)
     for job in range(1, 1300):
-        folder.register(home, "lab", str(job), "0", f"/work/hpcbox-{job}.0")
+        folder.register(home, "lab", str(job), "0", f"/scratch/hpcbox-{job}.0")
 
     names = os.listdir(f"{layout.registry_folder(home)}/lab")
     assert 1000 <= len(names) <= 1126
     assert "1299.0" in names
     assert "100.0" not in names
-    assert os.readlink(layout.registry_link(home, "lab", "1299", "0")) == "/work/hpcbox-1299.0"
+    assert os.readlink(layout.registry_link(home, "lab", "1299", "0")) == "/scratch/hpcbox-1299.0"
