@@ -60,7 +60,8 @@ class FakeWorld:
         key = f"{number}_[1-{array}]" if array else str(number)
         self.client.lines[key] = Job(
             key=key, job_id=number, name=name, user="alice", account="", partition="debug",
-            qos="", state="PENDING", reason="JobHeldUser", elapsed_seconds=0, limit_seconds=300, nodes=1,
+            qos="", state="PENDING", reason="JobHeldUser", elapsed_seconds=0,
+            limit_seconds=300, nodes=1,
             cpus=1, tasks=array or 1, node_list="", submitted=1, started=None,
             container=container,
         )  # fmt: skip
