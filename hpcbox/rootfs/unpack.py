@@ -9,7 +9,8 @@ layers below is not looked at here but noted (`Needs`): see settle.py.
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from hpcbox.image.source import ByteStream
@@ -17,6 +18,9 @@ from hpcbox.rootfs import settle, tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath, clean, rejected
 from hpcbox.store import trees
 from hpcbox.store.sink import Budget, Needs, Unpacked
+
+FOLDER = "fs"
+"""The name of a directory layer's root in its layer folder (store/paths.py)."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,14 +36,15 @@ class DirectorySink:
     """Makes layers that are plain folders: overlayfs stacks them as they are."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
-        """Unpack a tar into a folder that exists and is empty.
+        """Unpack a tar into `fs` of a layer folder.
 
         Raises:
             LayerRejected: an entry may not be unpacked.
             BlobInvalid: the stream is no tar.
             OSError: the folder can't be written.
         """
-        beneath = Beneath(folder)
+        os.mkdir(f"{folder}/{FOLDER}", 0o755)
+        beneath = Beneath(f"{folder}/{FOLDER}")
         try:
             return _Unpacking(beneath, budget).run(tar.TarReader(stream))
         finally:
@@ -51,16 +56,29 @@ class DirectorySink:
         Raises:
             LayerRejected: it may not lie on them in any form.
         """
-        return settle.fits(needs, below)
+        with _opened(below) as folders:
+            return settle.fits(needs, folders)
 
     def settle(self, needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
-        """Make the form of a layer that belongs on these layers, in a folder that is empty.
+        """Make the form of a layer that belongs on these layers, in a new layer folder.
 
         Raises:
             LayerRejected: there is none.
             OSError: the folder can't be written.
         """
-        settle.settle(needs, layer, below, folder)
+        os.mkdir(f"{folder}/{FOLDER}", 0o755)
+        with _opened([*below, layer]) as folders:
+            settle.settle(needs, folders[-1], folders[:-1], f"{folder}/{FOLDER}")
+
+
+@contextmanager
+def _opened(layer_folders: Sequence[int]) -> Iterator[list[int]]:
+    with ExitStack() as opened:
+        folders = []
+        for layer in layer_folders:
+            folders.append(os.open(FOLDER, _READ_FOLDER, dir_fd=layer))
+            opened.callback(os.close, folders[-1])
+        yield folders
 
 
 class _Place(NamedTuple):

@@ -91,11 +91,10 @@ def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
     with scratch(pulling.store) as folder:
         made = f"{folder}/layer"
         os.mkdir(made, 0o700)
-        os.mkdir(f"{made}/fs", 0o755)
         with _opened_blob(pulling, descriptor, sampler) as blob:
             try:
                 tar = VerifiedStream(decompressed(blob), diff_id, None, "layer", count)
-                unpacked = pulling.sink.unpack(tar, f"{made}/fs", pulling.budget)
+                unpacked = pulling.sink.unpack(tar, made, pulling.budget)
                 tar.drain()
             except (BlobInvalid, LayerRejected):
                 # Bytes that were altered on their way look like a bad layer: the digest tells.
@@ -191,8 +190,7 @@ def _settle(pulling: Pulling, name: str, record: layers.LayerRecord, folders: li
     with scratch(pulling.store) as folder:
         made = f"{folder}/layer"
         os.mkdir(made, 0o700)
-        os.mkdir(f"{made}/fs", 0o755)
-        pulling.sink.settle(record.needs, folders[-1], folders[:-1], f"{made}/fs")
+        pulling.sink.settle(record.needs, folders[-1], folders[:-1], made)
         sync(made)
         layers.publish(pulling.store, name, made, record)
 
@@ -203,8 +201,7 @@ def _opened(store: str, names: list[str]) -> Iterator[list[int]]:
     opened: list[int] = []
     try:
         for name in names:
-            folder = f"{paths.layer(store, name)}/fs"
-            opened.append(os.open(folder, flags))
+            opened.append(os.open(paths.layer(store, name), flags))  # noqa: PERF401 - kept for the clean-up below
         yield opened
     finally:
         for descriptor in opened:

@@ -1,7 +1,12 @@
 """Where things lie in a node store of format 1, and how a store begins.
 
     STORE/format                  the number 1
-    STORE/layers/HEX/fs/          a directory layer; layer.json beside it
+    STORE/layers/HEX/layer.json   a layer's record; beside it the layer in one of these forms:
+      fs/                         a folder that belongs to the store's account
+      image.erofs                 a whole file system
+      image.erofs, data.1 …       an index: names and modes; the content of files is in data.1, the
+                                  layer's tar, and further files (erofs's devices 1, 2 …)
+      image.squashfs              a whole file system, compressed
     STORE/images/HEX.json         an image's record; HEX.manifest and HEX.config as they came
     STORE/access/UID/HEX          its mtime: when a registry last accepted this user for the image
     STORE/leases/NAME             who uses which layers

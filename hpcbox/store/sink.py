@@ -74,7 +74,9 @@ class LayerSink(Protocol):
     """Makes mountable layers; its methods may be called from several threads."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: "Budget") -> Unpacked:
-        """Unpack a tar into a new folder; the stream need not be read to its end.
+        """Make a layer's form of a tar, in a layer folder that is new and empty.
+
+        The stream need not be read to its end. store/paths.py lists the forms.
 
         Raises:
             LayerRejected: an entry may not be unpacked.
@@ -85,14 +87,16 @@ class LayerSink(Protocol):
     def fits(self, needs: Needs, below: Sequence[int]) -> bool:
         """Say whether a layer with these needs may lie as it is on these layers.
 
-        `below` are descriptors of layer folders, bottom first.
+        `below` are descriptors of layer folders, bottom first; the layers may have any form.
 
         Raises:
             LayerRejected: it may not lie on them in any form.
         """
 
     def settle(self, needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
-        """Make, in a new folder, the form of a layer that belongs on these layers.
+        """Make, in a new layer folder, the form of a layer that belongs on these layers.
+
+        `layer` and `below` are descriptors of layer folders.
 
         Raises:
             LayerRejected: there is none.

@@ -65,7 +65,7 @@ def unpack(layer: str, scratch: str) -> Path:
 def stack_of(layers: list[Path]) -> Iterator[StackedRoot]:
     """The layers as a store's reader sees them."""
     with ExitStack() as opened:
-        descriptors = [os.open(layer, os.O_PATH) for layer in layers]
+        descriptors = [os.open(layer / "fs", os.O_PATH) for layer in layers]
         for descriptor in descriptors:
             opened.callback(os.close, descriptor)
         yield StackedRoot(Stack(descriptors))

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hpcbox.rootfs import whiteouts
 from hpcbox.rootfs.unpack import DirectorySink
@@ -42,8 +43,12 @@ def unpack(folder: Path, *items: Item) -> Unpacked:
 
 def unpack_tar(folder: Path, content: bytes, piece: int = 2**18) -> Unpacked:
     """Unpack a tar into a new folder."""
-    folder.mkdir(parents=True)
-    return DirectorySink().unpack(Bytes(content, piece), str(folder), budget())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as layer:
+        try:
+            return DirectorySink().unpack(Bytes(content, piece), layer, budget())
+        finally:
+            (Path(layer) / "fs").rename(folder)
 
 
 def stacked(root: Path, *layers: Sequence[Item]) -> list[Path]:
@@ -52,7 +57,7 @@ def stacked(root: Path, *layers: Sequence[Item]) -> list[Path]:
     folders: list[Path] = []
     for number, items in enumerate(layers):
         folder = root / str(number)
-        needs = unpack(folder, *items).needs
+        needs = unpack(folder / "fs", *items).needs
         opened = [os.open(path, os.O_RDONLY) for path in [*folders, folder]]
         try:
             if needs != Needs() and not sink.fits(needs, opened[:-1]):
@@ -64,7 +69,7 @@ def stacked(root: Path, *layers: Sequence[Item]) -> list[Path]:
             for descriptor in opened:
                 os.close(descriptor)
         folders.append(folder)
-    return folders
+    return [folder / "fs" for folder in folders]
 
 
 def merged(folders: Sequence[Path]) -> dict[str, str]:
