@@ -58,14 +58,14 @@ def unpack(layer: str, scratch: str) -> Path:
         with blob(layer).open("rb") as packed:
             stream = decompressed(packed)  # type: ignore[arg-type]  # it is never aborted
             DirectorySink().unpack(stream, str(place), budget())
-    return place
+    return place / "fs"
 
 
 @contextmanager
 def stack_of(layers: list[Path]) -> Iterator[StackedRoot]:
     """The layers as a store's reader sees them."""
     with ExitStack() as opened:
-        descriptors = [os.open(layer / "fs", os.O_PATH) for layer in layers]
+        descriptors = [os.open(layer, os.O_PATH) for layer in layers]
         for descriptor in descriptors:
             opened.callback(os.close, descriptor)
         yield StackedRoot(Stack(descriptors))

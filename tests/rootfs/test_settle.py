@@ -65,7 +65,7 @@ def test_folders_without_an_entry_keep_the_mode_they_have_below(tmp_path: Path) 
 def test_a_layer_that_fits_is_used_as_it_is(tmp_path: Path) -> None:
     layers = stacked(tmp_path, [folder("srv")], [file("srv/new"), file("new/one")])
 
-    assert [path.name for path in layers] == ["0", "1"]
+    assert [path.parent.name for path in layers] == ["0", "1"]
 
 
 def test_a_whiteout_below_a_symlink_hides_where_it_leads(tmp_path: Path) -> None:
@@ -146,9 +146,9 @@ def test_a_hardlink_to_what_a_layer_between_removed_is_refused(tmp_path: Path) -
 def test_the_layer_itself_is_not_changed_by_settling(tmp_path: Path) -> None:
     stacked(tmp_path, USR_MERGED, [file("bin/tool")])
 
-    assert (tmp_path / "1/bin/tool").is_file()
-    assert (tmp_path / "1/bin/tool").stat().st_ino == (
-        tmp_path / "1-settled/usr/bin/tool"
+    assert (tmp_path / "1/fs/bin/tool").is_file()
+    assert (tmp_path / "1/fs/bin/tool").stat().st_ino == (
+        tmp_path / "1-settled/fs/usr/bin/tool"
     ).stat().st_ino
 
 
