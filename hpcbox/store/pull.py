@@ -19,7 +19,7 @@ from hpcbox.image.progress import Meter, Report
 from hpcbox.image.registry import read_exactly
 from hpcbox.image.source import ImageSource, Resolved
 from hpcbox.image.verified import VerifiedStream
-from hpcbox.store import access, failures, flight, layers, paths, records, scratch
+from hpcbox.store import access, failures, flight, layers, paths, records, scratch, upgrade
 from hpcbox.store.images import ImageRecord, lease_layers, read_record
 from hpcbox.store.parallel import Cancellation, run_all
 from hpcbox.store.sink import Budget, LayerSink
@@ -61,6 +61,7 @@ def pull(
     """
     with failures.told(store, "pull an image"):
         paths.prepare(store)
+        upgrade.upgrade(store)
         scratch.sweep(store)
         meter = Meter(report)
         meter.phase("resolving")
