@@ -29,16 +29,18 @@ _OLDEST_NS, _NEWEST_NS = -(2**31) * 10**9, 2**33 * 10**9
 _LEAST_HOLE = 2**14
 
 
-class Marks(NamedTuple):
-    """How a folder on disk says what it hides.
+class Form(NamedTuple):
+    """How folders are finished when all entries of a layer are there.
 
     Attributes:
-        whiteout: marks a name in an open folder.
-        opaque: marks an open folder.
+        whiteout: marks a name in an open folder as hidden below.
+        opaque: marks all of an open folder as hidden below.
+        set_mode: gives an open folder its mode.
     """
 
     whiteout: Callable[[bytes, int], None]
     opaque: Callable[[int], None]
+    set_mode: Callable[[int, int], None]
 
 
 class _Place(NamedTuple):
@@ -52,11 +54,11 @@ class _Place(NamedTuple):
 class Unpacking:
     """One layer on its way into a folder."""
 
-    def __init__(self, beneath: Beneath, budget: Budget, marks: Marks) -> None:
+    def __init__(self, beneath: Beneath, budget: Budget, form: Form) -> None:
         self._beneath = beneath
         self._notes = beneath.notes
         self._budget = budget
-        self._marks = marks
+        self._form = form
         self._masked = _masked_modes(beneath.root)
         self._make = {
             tar.FOLDER: self._folder,
@@ -75,8 +77,11 @@ class Unpacking:
             OSError: the folder can't be written.
         """
         entries = 0
+        implied = 0
         for entry in reader:
-            self._budget.spend_entries(1)
+            # Folders that are only implied count too: one entry can stand for hundreds.
+            self._budget.spend_entries(1 + self._notes.implied - implied)
+            implied = self._notes.implied
             entries += 1
             try:
                 self._add(entry, reader)
@@ -245,12 +250,12 @@ class Unpacking:
         folder = self._beneath.open(path, _READ_FOLDER)
         try:
             if note.hides:
-                self._marks.opaque(folder)
+                self._form.opaque(folder)
             for name in note.whiteouts or ():
-                self._marks.whiteout(name, folder)
+                self._form.whiteout(name, folder)
             if note.xattrs is not None:
                 _set_xattrs(folder, path, note.xattrs)
-            os.fchmod(folder, note.mode)
+            self._form.set_mode(folder, note.mode)
             if note.is_listed:
                 os.utime(folder, ns=_times(note.mtime_ns))
         finally:
@@ -262,7 +267,10 @@ def _masked_modes(root: int) -> int:
 
     Those of the umask; all of them where folders hand down access rules of their own.
     """
-    if any(name.startswith("system.") for name in os.listxattr(root)):
+    try:
+        if any(name.startswith("system.") for name in os.listxattr(root)):
+            return 0o7777
+    except OSError:
         return 0o7777
     # umask(2) can only be asked by setting it, for all threads.
     with open("/proc/thread-self/status", encoding="ascii", errors="replace") as lines:

@@ -51,9 +51,14 @@ class Note:
 
 
 class Notes:
-    """The notes of a layer, by the real paths of its folders; parents come before children."""
+    """The notes of a layer, by the real paths of its folders; parents come before children.
+
+    Attributes:
+        implied: how many folders were made without an entry.
+    """
 
     def __init__(self) -> None:
+        self.implied = 0
         self._by_path: dict[bytes, Note] = {}
 
     def at(self, path: bytes) -> Note:
@@ -69,6 +74,7 @@ class Notes:
 
     def imply(self, path: bytes, *, linked: bool) -> None:
         """Note a folder that was made without an entry: new, or in the place of a whiteout."""
+        self.implied += 1
         if self.reveal(path):
             self.replace(path)
             return

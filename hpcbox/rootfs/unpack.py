@@ -11,14 +11,14 @@ from contextlib import ExitStack, contextmanager
 from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import settle, tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath
-from hpcbox.rootfs.entries import Marks, Unpacking
+from hpcbox.rootfs.entries import Form, Unpacking
 from hpcbox.store.sink import Budget, Needs, Unpacked
 
 FOLDER = "fs"
 """The name of a directory layer's root in its layer folder (store/paths.py)."""
 
 _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OVERLAYFS_MARKS = Marks(whiteouts.make, whiteouts.make_opaque)
+_FORM = Form(whiteouts.make, whiteouts.make_opaque, os.fchmod)
 
 
 class DirectorySink:
@@ -35,7 +35,7 @@ class DirectorySink:
         os.mkdir(f"{folder}/{FOLDER}", 0o755)
         beneath = Beneath(f"{folder}/{FOLDER}")
         try:
-            return Unpacking(beneath, budget, _OVERLAYFS_MARKS).run(tar.TarReader(stream))
+            return Unpacking(beneath, budget, _FORM).run(tar.TarReader(stream))
         finally:
             beneath.close()
 
