@@ -12,11 +12,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from hpcbox import kernel
-from hpcbox.errors import BlobInvalid, ImageError, LayerRejected
+from hpcbox.errors import ImageError
 from hpcbox.image.compression import decompressed
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor
 from hpcbox.image.meter import Meter
+from hpcbox.image.opened import layer_tar
 from hpcbox.image.source import ImageSource, Origin
 from hpcbox.image.verified import VerifiedStream
 from hpcbox.store import following, layers, locks, paths
@@ -123,16 +124,9 @@ def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest, flight: Fl
         with (
             pulling.meter.at("pulling"),
             _opened_blob(pulling, descriptor, sampler, flight.note) as blob,
+            layer_tar(blob, diff_id, count) as tar,
         ):
-            try:
-                tar = VerifiedStream(decompressed(blob), diff_id, None, "layer", count)
-                unpacked = pulling.sink.unpack(tar, made, pulling.budget)
-                tar.drain()
-            except (BlobInvalid, LayerRejected):
-                # Bytes that were altered on their way look like a bad layer: the digest tells.
-                blob.drain()
-                raise
-            blob.drain()
+            unpacked = pulling.sink.unpack(tar, made, pulling.budget)
         with pulling.meter.at("syncing"):
             sync(made)
             record = layers.LayerRecord(
