@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
@@ -59,8 +59,13 @@ def pulled(reference: Reference, settings: Settings, report: Report) -> ImageRec
 
     limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
     with _signals_as_exceptions():
-        source = RegistrySource(reference, settings)
+        source = RegistrySource(reference, settings, notice=_notice(reference, report))
         return pull(source, settings.store, DirectorySink(), limits, report)
+
+
+def _notice(reference: Reference, report: Report) -> Callable[[str], None]:
+    """Return what shows why the registry lets a pull wait."""
+    return lambda text: report(Progress(f"{text}:", str(reference)))
 
 
 @contextmanager

@@ -16,8 +16,7 @@ from hpcbox.errors import ManifestInvalid
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor, ImageConfig, Manifest, parse_config, parse_manifest
 from hpcbox.image.progress import Meter, Report
-from hpcbox.image.registry import read_exactly
-from hpcbox.image.source import ImageSource, Resolved
+from hpcbox.image.source import ImageSource, Resolved, read_exactly
 from hpcbox.image.verified import VerifiedStream
 from hpcbox.store import access, failures, flight, layers, paths, records, scratch
 from hpcbox.store.images import ImageRecord, lease_layers, read_record
