@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
@@ -63,7 +63,7 @@ def pulled(reference: Reference, settings: Settings, report: Report) -> ImageRec
     from hpcbox.store.pull import pull  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        source = RegistrySource(reference, settings)
+        source = RegistrySource(reference, settings, notice=_notice(reference, report))
         return pull(source, settings.store, DirectorySink(), _limits(settings), report)
 
 
@@ -77,13 +77,19 @@ def extracted(reference: Reference, settings: Settings, folder: str, report: Rep
     from hpcbox.rootfs.extract import extract  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        return extract(RegistrySource(reference, settings), folder, _limits(settings), report)
+        source = RegistrySource(reference, settings, notice=_notice(reference, report))
+        return extract(source, folder, _limits(settings), report)
 
 
 def _limits(settings: Settings) -> "Limits":
     from hpcbox.store.pull import Limits  # noqa: PLC0415 - as in `pulled`
 
     return Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
+
+
+def _notice(reference: Reference, report: Report) -> Callable[[str], None]:
+    """Return what shows why the registry lets a pull wait."""
+    return lambda text: report(Progress(f"{text}:", str(reference)))
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Manifest, parse_manifest
 from hpcbox.image.progress import size_text
 from hpcbox.image.reference import parse_fetchable
-from hpcbox.image.registry import RegistrySource, read_exactly
+from hpcbox.image.registry import RegistrySource
+from hpcbox.image.source import read_exactly
 from hpcbox.image.verified import VerifiedStream
 from hpcbox.rootfs import known_mpi
 from hpcbox.rootfs.mpi import MpiSupport

@@ -24,7 +24,7 @@ from hpcbox.image.reference import Reference, parse_fetchable
 from hpcbox.image.registry import RegistrySource
 from hpcbox.request import wire
 from hpcbox.rootfs.unpack import DirectorySink
-from hpcbox.settings import Settings, load_compiled
+from hpcbox.settings import Settings, load_compiled, with_user_registries
 from hpcbox.store import writer
 from hpcbox.store.pull import Limits
 
@@ -88,7 +88,12 @@ def fetch(
         show(shown)
         packets.send(root, b"N", _event(shown))
 
-    relay.serve(writer_end, RegistrySource(reference, settings), report)
+    def notice(text: str) -> None:
+        report(Progress(f"{text}:", request.image))
+
+    # Fetching with the user's credentials, it reaches registries as the user does.
+    known = with_user_registries(settings)
+    relay.serve(writer_end, RegistrySource(reference, known, notice=notice), report)
 
 
 def _event(progress: Progress) -> bytes:
