@@ -324,7 +324,7 @@ def _link(source: _Place, place: _Place) -> None:
 
 
 def _set_xattrs(descriptor: int, entry: tar.Entry) -> None:
-    for name, value in entry.xattrs.items():
+    for name, value in (entry.xattrs or {}).items():
         # overlayfs reads user.overlay.* of layers: those are ours alone. Others than user.* need
         # privileges or speak of owners.
         if not name.startswith(b"user.") or name.startswith(b"user.overlay."):
