@@ -1,8 +1,8 @@
 """A layer's tree in memory, grown entry by entry with all of OCI's layer semantics.
 
-The same rules as `unpack.py` has for folders on disk: later entries replace earlier ones, whiteouts
-hide lower layers only, symlinks of the same layer are followed on the way to an entry, nothing
-leaves the root. What depends on layers below is noted (`Needs`).
+The rules are those of `entries.py`, which has them for folders on disk: later entries replace
+earlier ones, whiteouts hide lower layers only, symlinks of the same layer are followed on the way
+to an entry, nothing leaves the root. What depends on layers below is noted (`Needs`).
 """
 
 import errno
@@ -51,10 +51,12 @@ class LayerTree:
 
     Attributes:
         root: the layer's root folder.
+        implied: how many folders were made without an entry.
     """
 
     def __init__(self) -> None:
         self.root = Node(FOLDER, policy.IMPLIED_MODE, 0)
+        self.implied = 0
         self._top = _Place(self.root, b"")
         # Folders by the path that entries wrote, as it stands in the tar.
         self._known: dict[bytes, _Place] = {b"": self._top}
@@ -331,6 +333,7 @@ class LayerTree:
             raise rejected(entry, f"'{shown}' on its path is no folder")
         if not make:
             return None
+        self.implied += 1
         made = Node(FOLDER, policy.IMPLIED_MODE, 0)
         if node is None:
             if len(path) > MAXIMUM_DEPTH:

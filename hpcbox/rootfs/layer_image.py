@@ -69,8 +69,11 @@ class _Kept:
 def _grown(reader: tar.TarReader, budget: Budget) -> tuple[LayerTree, int]:
     tree = LayerTree()
     entries = 0
+    implied = 0
     for entry in reader:
+        # Folders that are only implied count too: one entry can stand for hundreds.
+        budget.spend_entries(1 + tree.implied - implied)
+        implied = tree.implied
         entries += 1
-        budget.spend_entries(1)
         tree.add(entry)
     return tree, entries

@@ -13,6 +13,9 @@ FIFO_BITS = 0o777
 IMPLIED_MODE = 0o755
 """Of a folder that has no entry of its own."""
 
+ATTRIBUTES_TOO_LARGE = "its extended attributes are larger than the file system takes"
+"""A reason for refusing an entry."""
+
 _OLDEST_NS, _NEWEST_NS = -(2**31) * 10**9, 2**33 * 10**9
 _MAXIMUM_TARGET = 4095
 # Linux's own limits (linux/limits.h), and what one file system block of ours can speak of.
@@ -61,6 +64,5 @@ def kept_attributes(attributes: dict[bytes, bytes] | None, entry: bytes) -> dict
         if len(name) > _MAXIMUM_ATTRIBUTE_NAME or len(value) > _MAXIMUM_ATTRIBUTE:
             size = _MAXIMUM_ATTRIBUTES + 1
     if size > _MAXIMUM_ATTRIBUTES:
-        reason = "its extended attributes are larger than the store's file system takes"
-        raise rejected(entry, reason)
+        raise rejected(entry, ATTRIBUTES_TOO_LARGE)
     return kept
