@@ -9,12 +9,11 @@ layers below is not looked at here but noted (`Needs`): see settle.py.
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hpcbox.image.source import ByteStream
-from hpcbox.rootfs import settle, tar, whiteouts
+from hpcbox.rootfs import settle, settled, tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath, clean, rejected
 from hpcbox.store import trees
 from hpcbox.store.sink import Budget, Needs, Unpacked
@@ -56,8 +55,7 @@ class DirectorySink:
         Raises:
             LayerRejected: it may not lie on them in any form.
         """
-        with _opened(below) as folders:
-            return settle.fits(needs, folders)
+        return settle.fits(needs, below)
 
     def settle(self, needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
         """Make the form of a layer that belongs on these layers, in a new layer folder.
@@ -66,19 +64,7 @@ class DirectorySink:
             LayerRejected: there is none.
             OSError: the folder can't be written.
         """
-        os.mkdir(f"{folder}/{FOLDER}", 0o755)
-        with _opened([*below, layer]) as folders:
-            settle.settle(needs, folders[-1], folders[:-1], f"{folder}/{FOLDER}")
-
-
-@contextmanager
-def _opened(layer_folders: Sequence[int]) -> Iterator[list[int]]:
-    with ExitStack() as opened:
-        folders = []
-        for layer in layer_folders:
-            folders.append(os.open(FOLDER, _READ_FOLDER, dir_fd=layer))
-            opened.callback(os.close, folders[-1])
-        yield folders
+        settled.make(needs, layer, below, folder)
 
 
 class _Place(NamedTuple):
