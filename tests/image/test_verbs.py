@@ -140,7 +140,8 @@ def test_resolve_prints_what_the_plugin_reads(image: str, store: Path) -> None:
     [
         ("127.0.0.1:1/a:1", 69, "cannot be reached"),
         ("Upper/Case:1", 64, "upper-case"),
-        ("oci:folder", 64, "not supported yet"),
+        ("oci:folder", 66, "there is no"),
+        ("dockerd://debian:12", 64, "docker save"),
         ("a b", 64, "character"),
     ],
 )
