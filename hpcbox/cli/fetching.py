@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from hpcbox.errors import ImageNotFound, shorten
 from hpcbox.image.digest import Digest
@@ -17,6 +18,10 @@ from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.settings import Settings
 from hpcbox.store import failures, paths, records
 from hpcbox.store.images import ImageRecord
+
+if TYPE_CHECKING:
+    from hpcbox.rootfs.extract import Extracted
+    from hpcbox.store.pull import Limits
 
 IMAGE_HELP = """[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF],
 docker-archive:FILE[:REF], dir:DIR, or a .sqsh, .squashfs or .erofs file"""
@@ -74,12 +79,32 @@ def pulled(
     # For an image that is there none of this is loaded: it takes longer than the container.
     from hpcbox.image.sources import source_of  # noqa: PLC0415
     from hpcbox.rootfs.unpack import DirectorySink  # noqa: PLC0415
-    from hpcbox.store.pull import Limits, pull  # noqa: PLC0415
+    from hpcbox.store.pull import pull  # noqa: PLC0415
 
-    limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
     with _signals_as_exceptions():
         source = source_of(reference, settings, digest)
-        return pull(source, settings.store, DirectorySink(), limits, report)
+        return pull(source, settings.store, DirectorySink(), _limits(settings), report)
+
+
+def extracted(
+    reference: Reference | LocalReference, settings: Settings, folder: str, report: Report
+) -> "Extracted":
+    """Unpack an image into a plain folder; a signal that ends this process removes it first.
+
+    Raises:
+        HpcboxError: the image can't be had, or the folder can't be made.
+    """
+    from hpcbox.image.sources import source_of  # noqa: PLC0415 - as in `pulled`
+    from hpcbox.rootfs.extract import extract  # noqa: PLC0415
+
+    with _signals_as_exceptions():
+        return extract(source_of(reference, settings), folder, _limits(settings), report)
+
+
+def _limits(settings: Settings) -> "Limits":
+    from hpcbox.store.pull import Limits  # noqa: PLC0415 - as in `pulled`
+
+    return Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from hpcbox import kernel
-from hpcbox.errors import BlobInvalid, LayerRejected
 from hpcbox.image.compression import decompressed
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor
+from hpcbox.image.opened import layer_tar
 from hpcbox.image.progress import Meter
 from hpcbox.image.source import ImageSource, Origin
 from hpcbox.image.verified import VerifiedStream
@@ -91,16 +91,11 @@ def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
     with scratch(pulling.store) as folder:
         made = f"{folder}/layer"
         os.mkdir(made, 0o700)
-        with _opened_blob(pulling, descriptor, sampler) as blob:
-            try:
-                tar = VerifiedStream(decompressed(blob), diff_id, None, "layer", count)
-                unpacked = pulling.sink.unpack(tar, made, pulling.budget)
-                tar.drain()
-            except (BlobInvalid, LayerRejected):
-                # Bytes that were altered on their way look like a bad layer: the digest tells.
-                blob.drain()
-                raise
-            blob.drain()
+        with (
+            _opened_blob(pulling, descriptor, sampler) as blob,
+            layer_tar(blob, diff_id, count) as tar,
+        ):
+            unpacked = pulling.sink.unpack(tar, made, pulling.budget)
         sync(made)
         record = layers.LayerRecord(diff_id, size_bytes, unpacked.entries, (), {}, unpacked.needs)
         record = record.with_origin(_origin(pulling, descriptor), sampler.samples())

@@ -8,17 +8,14 @@ their digests, access by proof.
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from hpcbox.errors import ManifestInvalid
 from hpcbox.image.digest import Digest
-from hpcbox.image.manifest import Descriptor, ImageConfig, Manifest, parse_config, parse_manifest
+from hpcbox.image.opened import open_image
 from hpcbox.image.progress import Meter, Report
-from hpcbox.image.registry import read_exactly
 from hpcbox.image.source import ImageSource, Resolved
-from hpcbox.image.verified import VerifiedStream
 from hpcbox.store import access, failures, flight, layers, paths, records, scratch
 from hpcbox.store.images import ImageRecord, lease_layers, read_record
 from hpcbox.store.parallel import Cancellation, run_all
@@ -90,41 +87,19 @@ def pull(
 
 
 def _fetch(pulling: flight.Pulling, resolved: Resolved, threads: int) -> ImageRecord:
-    manifest = parse_manifest(resolved.body, resolved.media_type)
-    if not isinstance(manifest, Manifest):
-        raise ManifestInvalid("an index came where one platform's manifest was asked for")
-    config_body, config = _config(pulling.source, manifest)
-    layer_list = _bottom_first(config, manifest)
-    pulling.meter.expect(len(layer_list))
-    for diff_id, descriptor in layer_list:
+    image = open_image(pulling.source, resolved)
+    pulling.meter.expect(len(image.layers))
+    for diff_id, descriptor in image.layers:
         if layers.read(pulling.store, diff_id.hex) is None:
             pulling.meter.expect_bytes(descriptor.size_bytes)
-    image = str(Digest.of(resolved.body))
-    with _lease(pulling.store, image, [diff_id.hex for diff_id, _ in layer_list]) as lease:
-        jobs = [partial(flight.ensure, pulling, item, diff_id) for diff_id, item in layer_list]
+    leased = [diff_id.hex for diff_id, _ in image.layers]
+    with _lease(pulling.store, str(image.digest), leased) as lease:
+        jobs = [partial(flight.ensure, pulling, item, diff_id) for diff_id, item in image.layers]
         run_all(jobs, max(threads, 1), pulling.cancellation)
         names: list[str] = []
-        for diff_id, _ in layer_list:
+        for diff_id, _ in image.layers:
             names.append(flight.settle(pulling, diff_id, names, lease.protect))
-        return records.publish(pulling.store, resolved, config_body, config, names)
-
-
-def _bottom_first(config: ImageConfig, manifest: Manifest) -> list[tuple[Digest, Descriptor]]:
-    # A layer that stands twice counts where it stands last: overlayfs takes each folder once, and
-    # what the lower one adds, the upper one adds again.
-    pairs = list(zip(config.diff_ids, manifest.layers, strict=True))
-    return list(reversed(dict(reversed(pairs)).items()))
-
-
-def _config(source: ImageSource, manifest: Manifest) -> tuple[bytes, ImageConfig]:
-    wanted = manifest.config
-    blob = VerifiedStream(
-        source.open_blob(wanted), wanted.digest, wanted.size_bytes, "image config"
-    )
-    with closing(blob):
-        body = read_exactly(blob, wanted.size_bytes)
-        blob.drain()
-    return body, parse_config(body, len(manifest.layers))
+        return records.publish(pulling.store, resolved, image.config_body, image.config, names)
 
 
 class _Lease:
