@@ -6,13 +6,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpcbox.errors import ImageNotFound
-from hpcbox.image.progress import PhaseLines, Progress, Report, as_json
-from hpcbox.image.reference import Reference, parse_fetchable
+from hpcbox.image.digest import Digest
+from hpcbox.image.local_path import parse_typed
+from hpcbox.image.progress import Noticed, PhaseLines, Progress, Report, as_json
+from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.settings import Settings
 from hpcbox.store import failures, paths, records
 from hpcbox.store.images import ImageRecord
@@ -20,6 +21,9 @@ from hpcbox.store.images import ImageRecord
 if TYPE_CHECKING:
     from hpcbox.rootfs.extract import Extracted
     from hpcbox.store.pull import Limits
+
+IMAGE_HELP = """[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF],
+docker-archive:FILE[:REF], dir:DIR, or a .sqsh, .squashfs or .erofs file"""
 
 # When `ensured` asks the registry.
 ALWAYS, MISSING, NEVER = "always", "missing", "never"
@@ -33,7 +37,7 @@ def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
         image: a reference, or with NEVER and MISSING also the digest of a stored image.
         settings: the store, and how registries are reached.
         policy: ALWAYS asks the registry first, MISSING only for an image that the store lacks,
-            NEVER not at all.
+            NEVER not at all. What lies on this machine is looked at with MISSING, too.
 
     Raises:
         HpcboxError: the image can't be had.
@@ -41,56 +45,63 @@ def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
     with failures.told(settings.store, "use an image"):
         # Nothing is believed of a store that somebody else may have prepared.
         paths.prepare(settings.store)
-    if policy != ALWAYS:
+    if policy == NEVER or (policy == MISSING and not _lies_here(image, settings)):
         try:
             return records.find(settings.store, image, settings.default_registry)
         except ImageNotFound:
             if policy == NEVER:
                 raise
-    reference = parse_fetchable(image, settings.default_registry)
+    reference = parse_typed(image, settings.default_registry)
     with reporter() as report:
         return pulled(reference, settings, report)
 
 
-def pulled(reference: Reference, settings: Settings, report: Report) -> ImageRecord:
+def _lies_here(image: str, settings: Settings) -> bool:
+    """Say whether an image lies on this machine: it may have changed since it was pulled."""
+    if image.startswith("sha256:"):
+        return False
+    return isinstance(parse_typed(image, settings.default_registry), LocalReference)
+
+
+def pulled(
+    reference: Reference | LocalReference,
+    settings: Settings,
+    report: Report,
+    digest: Digest | None = None,
+) -> ImageRecord:
     """Pull an image; a signal that ends this process unwinds the pull first.
+
+    With `digest` that image and no other.
 
     Raises:
         HpcboxError: the image can't be had, or the store can't take it.
     """
     # For an image that is there none of this is loaded: it takes longer than the container.
-    from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
+    from hpcbox.image.sources import source_of  # noqa: PLC0415
     from hpcbox.rootfs.unpack import DirectorySink  # noqa: PLC0415
     from hpcbox.store.pull import pull  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        source = RegistrySource(reference, settings)
-        return pull(
-            source,
-            settings.store,
-            DirectorySink(),
-            _limits(settings),
-            _named(report, str(reference)),
-        )
+        shown = Noticed(report, str(reference))
+        source = source_of(reference, settings, digest, notice=shown.notice)
+        return pull(source, settings.store, DirectorySink(), _limits(settings), shown)
 
 
-def extracted(reference: Reference, settings: Settings, folder: str, report: Report) -> "Extracted":
+def extracted(
+    reference: Reference | LocalReference, settings: Settings, folder: str, report: Report
+) -> "Extracted":
     """Unpack an image into a plain folder; a signal that ends this process removes it first.
 
     Raises:
         HpcboxError: the image can't be had, or the folder can't be made.
     """
-    from hpcbox.image.registry import RegistrySource  # noqa: PLC0415 - as in `pulled`
+    from hpcbox.image.sources import source_of  # noqa: PLC0415 - as in `pulled`
     from hpcbox.rootfs.extract import extract  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        source = RegistrySource(reference, settings)
-        return extract(source, folder, _limits(settings), _named(report, str(reference)))
-
-
-def _named(report: Report, image: str) -> Report:
-    """Name the image also while the registry hasn't answered and the pipeline knows no name."""
-    return lambda progress: report(progress if progress.image else replace(progress, image=image))
+        shown = Noticed(report, str(reference))
+        source = source_of(reference, settings, notice=shown.notice)
+        return extract(source, folder, _limits(settings), shown)
 
 
 def _limits(settings: Settings) -> "Limits":
