@@ -22,6 +22,7 @@ VERBS = {
     "images": "list the images in the store",
     "inspect": "show an image's manifest, config and MPI",
     "rm": "remove an image from the store",
+    "gc": "free space in the store",
     "unpack": "unpack an image into a plain folder",
     "resolve": "print the digest a reference stands for now",
     "ps": "list jobs, or show one job's steps and ranks",

@@ -118,8 +118,7 @@ def write(
     signal.signal(signal.SIGTERM, _end)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = load_compiled(settings_path)
-    limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
-    digest = writer.write(fetcher_end, store, uid, DirectorySink(), limits)
+    digest = writer.write(fetcher_end, store, uid, DirectorySink(), Limits.of(settings))
     packets.send(root, b"D", digest.removeprefix("sha256:").encode())
 
 
