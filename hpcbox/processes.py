@@ -1,6 +1,7 @@
 """The only place where commands of this machine are started and waited for.
 
-A command gets no input, a session of its own, a time limit and a limit for what it may print.
+A command gets no input but what it is given, a session of its own, a time limit and a limit for
+what it may print.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 CHUNK = 2**18
@@ -39,6 +40,7 @@ def run(
     timeout_seconds: float,
     limit_bytes: int = 2**26,
     environment: Mapping[str, str] | None = None,
+    given: bytes = b"",
     consume: Callable[[bytes], None] | None = None,
 ) -> Ended:
     """Run a command to its end; it and all it started are killed when that fails.
@@ -48,6 +50,7 @@ def run(
         timeout_seconds: for the whole run.
         limit_bytes: how much it may write to stdout.
         environment: all its variables; inherited by default.
+        given: what it reads from stdin.
         consume: called with stdout's bytes as they come, in place of collecting them.
 
     Raises:
@@ -55,14 +58,17 @@ def run(
         OSError: it can't be started, or wrote too much (EFBIG).
     """
     deadline = time.monotonic() + timeout_seconds
-    with subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    ) as process:
+    with (
+        _input(given) as stdin,
+        subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        ) as process,
+    ):
         output, errors = bytearray(), bytearray()
         try:
             _collect(process, consume or output.extend, errors, limit_bytes, deadline)
@@ -75,6 +81,18 @@ def run(
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
     return Ended(code, bytes(output), bytes(errors))
+
+
+@contextlib.contextmanager
+def _input(given: bytes) -> Iterator[int]:
+    """Give a descriptor to read the bytes from: no pipe, which somebody would have to fill."""
+    descriptor = os.memfd_create("input", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, given)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _collect(

@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
@@ -82,7 +82,7 @@ def pulled(
     from hpcbox.store.pull import pull  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        source = source_of(reference, settings, digest)
+        source = source_of(reference, settings, digest, notice=_notice(reference, report))
         return pull(source, settings.store, DirectorySink(), _limits(settings), report)
 
 
@@ -98,13 +98,19 @@ def extracted(
     from hpcbox.rootfs.extract import extract  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        return extract(source_of(reference, settings), folder, _limits(settings), report)
+        source = source_of(reference, settings, notice=_notice(reference, report))
+        return extract(source, folder, _limits(settings), report)
 
 
 def _limits(settings: Settings) -> "Limits":
     from hpcbox.store.pull import Limits  # noqa: PLC0415 - as in `pulled`
 
     return Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
+
+
+def _notice(reference: Reference | LocalReference, report: Report) -> Callable[[str], None]:
+    """Return what shows why the registry lets a pull wait."""
+    return lambda text: report(Progress(f"{text}:", str(reference)))
 
 
 @contextmanager

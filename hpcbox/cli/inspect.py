@@ -12,7 +12,7 @@ from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed
 from hpcbox.image.manifest import Manifest, parse_manifest
 from hpcbox.image.progress import size_text
-from hpcbox.image.registry import read_exactly
+from hpcbox.image.source import read_exactly
 from hpcbox.image.sources import source_of
 from hpcbox.image.verified import VerifiedStream
 from hpcbox.rootfs import known_mpi

@@ -25,7 +25,7 @@ from hpcbox.image.progress import PhaseLines, Progress
 from hpcbox.image.sources import source_of
 from hpcbox.request import wire
 from hpcbox.rootfs.unpack import DirectorySink
-from hpcbox.settings import load_compiled
+from hpcbox.settings import load_compiled, with_user_registries
 from hpcbox.store import writer
 from hpcbox.store.pull import Limits
 
@@ -91,9 +91,14 @@ def fetch(
         show(shown)
         packets.send(root, b"N", _event(shown))
 
+    def notice(text: str) -> None:
+        report(Progress(f"{text}:", request.image))
+
     # All nodes are to use what the client has resolved, if it has.
     digest = Digest.parse(request.digest) if request.digest else None
-    relay.serve(writer_end, source_of(reference, settings, digest), report)
+    # Fetching with the user's credentials, it reaches registries as the user does.
+    known = with_user_registries(settings)
+    relay.serve(writer_end, source_of(reference, known, digest, notice=notice), report)
 
 
 def _event(progress: Progress) -> bytes:

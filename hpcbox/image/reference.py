@@ -199,7 +199,7 @@ def _split_digest(text: str, rest: str) -> tuple[str, Digest | None]:
         raise _invalid(
             text,
             "it names a user",
-            "credentials come from 'docker login', leave out what precedes @",
+            "credentials come from 'hpcbox login', leave out what precedes @",
         )
     try:
         return rest, Digest.parse(digest)

@@ -102,3 +102,16 @@ class Origin:
     registry: str
     repository: str
     blob: Digest
+
+
+def read_exactly(stream: ByteStream, size: int) -> bytes:
+    """Return `size` bytes, or fewer when the stream ends before."""
+    pieces: list[bytes] = []
+    missing = size
+    while missing > 0:
+        piece = stream.read(missing)
+        if not piece:
+            break
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)

@@ -8,14 +8,21 @@ from hpcbox.errors import DigestMismatch, RequestError, shorten
 from hpcbox.image import reference as grammar
 from hpcbox.image.digest import Digest
 from hpcbox.image.reference import LocalReference, Reference
+from hpcbox.image.retrying import Notice, silent
 from hpcbox.image.source import ImageSource, Resolved
 from hpcbox.settings import Settings
 
 
 def source_of(
-    reference: Reference | LocalReference, settings: Settings, digest: Digest | None = None
+    reference: Reference | LocalReference,
+    settings: Settings,
+    digest: Digest | None = None,
+    *,
+    notice: Notice = silent,
 ) -> ImageSource:
     """Return where an image comes from; with `digest` that image and no other.
+
+    `notice` is told in one line why a registry lets a pull wait.
 
     Raises:
         HpcboxError: the reference leads to nothing that can be read.
@@ -24,7 +31,7 @@ def source_of(
     if isinstance(reference, Reference):
         from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
 
-        return RegistrySource(_pinned(reference, digest), settings)
+        return RegistrySource(_pinned(reference, digest), settings, notice=notice)
     if reference.form in (grammar.DOCKER_ENGINE, grammar.PODMAN_ENGINE):
         engine = "docker" if reference.form == grammar.DOCKER_ENGINE else "podman"
         name = shorten(reference.location, 80)

@@ -1,8 +1,7 @@
 """What each entry of a layer's tar becomes in a folder: all of OCI's layer semantics.
 
-Owners are not kept: every file belongs to the account that unpacks. So setuid and setgid bits of
-files, which would speak of other owners, and file capabilities are dropped; devices are skipped.
-Later entries replace earlier ones. What depends on layers below is not looked at here but noted.
+policy.py says what of an entry is kept; devices are skipped. Later entries replace earlier ones.
+What depends on layers below is not looked at here but noted.
 """
 
 import errno
@@ -11,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from hpcbox.rootfs import tar, whiteouts
+from hpcbox.rootfs import policy, tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath, clean, rejected
 from hpcbox.rootfs.notes import Note
 from hpcbox.store import trees
@@ -19,12 +18,10 @@ from hpcbox.store.sink import Budget, Unpacked
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAXIMUM_TARGET = 4095
 # What the file system says of an entry that it can't hold, whatever the disk's state.
 _ENTRY_ERRORS = frozenset(
     {errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EILSEQ}
 )
-_OLDEST_NS, _NEWEST_NS = -(2**31) * 10**9, 2**33 * 10**9
 # Shorter runs of zeros are cheaper written than left out.
 _LEAST_HOLE = 2**14
 
@@ -116,7 +113,7 @@ class Unpacking:
             self._make[entry.kind](entry, place)
 
     def _file(self, entry: tar.Entry, place: _Place, reader: tar.TarReader) -> None:
-        mode = entry.mode & 0o1777
+        mode = entry.mode & policy.FILE_BITS
         self._notes.reveal(place.path)
         try:
             file = os.open(place.name, _NEW_FILE, mode, dir_fd=place.folder)
@@ -125,10 +122,11 @@ class Unpacking:
             file = os.open(place.name, _NEW_FILE, mode, dir_fd=place.folder)
         try:
             _write(file, entry, reader)
-            _set_xattrs(file, entry.name, entry.xattrs)
+            if entry.xattrs is not None:
+                _set_xattrs(file, entry.name, policy.kept_attributes(entry.xattrs, entry.name))
             if mode & self._masked:
                 os.fchmod(file, mode)
-            os.utime(file, ns=_times(entry.mtime_ns))
+            _set_times(file, entry.mtime_ns)
         finally:
             os.close(file)
 
@@ -146,19 +144,18 @@ class Unpacking:
     def _list(self, path: bytes, entry: tar.Entry) -> None:
         note = self._notes.at(path)
         note.is_listed, note.is_implied = True, False
-        note.mode, note.mtime_ns = entry.mode, entry.mtime_ns
-        note.xattrs = entry.xattrs or None
+        note.mode, note.mtime_ns = entry.mode & policy.FOLDER_BITS, entry.mtime_ns
+        note.xattrs = policy.kept_attributes(entry.xattrs, entry.name) or None
 
     def _symlink(self, entry: tar.Entry, place: _Place) -> None:
-        if not entry.target or len(entry.target) > _MAXIMUM_TARGET or b"\0" in entry.target:
-            raise rejected(entry.name, "a symlink that no file system can hold")
+        policy.check_target(entry.target, entry.name)
         self._notes.reveal(place.path)
         try:
             os.symlink(entry.target, place.name, dir_fd=place.folder)
         except FileExistsError:
             self._remove(place)
             os.symlink(entry.target, place.name, dir_fd=place.folder)
-        _set_times(place, entry)
+        _set_times_at(place, entry)
 
     def _fifo(self, entry: tar.Entry, place: _Place) -> None:
         self._notes.reveal(place.path)
@@ -168,8 +165,8 @@ class Unpacking:
             self._remove(place)
             os.mkfifo(place.name, 0o600, dir_fd=place.folder)
         # Nobody else is in this tree: the name just made is no symlink.
-        os.chmod(place.name, entry.mode & 0o777, dir_fd=place.folder)
-        _set_times(place, entry)
+        os.chmod(place.name, entry.mode & policy.FIFO_BITS, dir_fd=place.folder)
+        _set_times_at(place, entry)
 
     def _hardlink(self, entry: tar.Entry, place: _Place) -> None:
         target = clean(entry.target, entry.name)
@@ -257,7 +254,7 @@ class Unpacking:
                 _set_xattrs(folder, path, note.xattrs)
             self._form.set_mode(folder, note.mode)
             if note.is_listed:
-                os.utime(folder, ns=_times(note.mtime_ns))
+                _set_times(folder, note.mtime_ns)
         finally:
             os.close(folder)
 
@@ -325,26 +322,20 @@ def _link(source: _Place, place: _Place) -> None:
 
 def _set_xattrs(descriptor: int, entry: bytes, xattrs: dict[bytes, bytes]) -> None:
     for name, value in xattrs.items():
-        # overlayfs reads user.overlay.* of layers: those are ours alone. Others than user.* need
-        # privileges or speak of owners.
-        if not name.startswith(b"user.") or name.startswith(b"user.overlay."):
-            continue
-        if b"\0" in name:
-            raise rejected(entry, "the name of an extended attribute holds a NUL byte")
         try:
             os.setxattr(descriptor, name, value)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.E2BIG, errno.ERANGE):
-                reason = "its extended attributes are larger than the file system takes"
-                raise rejected(entry, reason) from error
+                raise rejected(entry, policy.ATTRIBUTES_TOO_LARGE) from error
             if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
                 raise
 
 
-def _set_times(place: _Place, entry: tar.Entry) -> None:
-    os.utime(place.name, ns=_times(entry.mtime_ns), dir_fd=place.folder, follow_symlinks=False)
+def _set_times(descriptor: int, mtime_ns: int) -> None:
+    kept = policy.kept_time(mtime_ns)
+    os.utime(descriptor, ns=(kept, kept))
 
 
-def _times(mtime_ns: int) -> tuple[int, int]:
-    bounded = min(max(mtime_ns, _OLDEST_NS), _NEWEST_NS)
-    return bounded, bounded
+def _set_times_at(place: _Place, entry: tar.Entry) -> None:
+    kept = policy.kept_time(entry.mtime_ns)
+    os.utime(place.name, ns=(kept, kept), dir_fd=place.folder, follow_symlinks=False)

@@ -10,12 +10,36 @@ import stat
 
 from hpcbox.rootfs import whiteouts
 from hpcbox.rootfs.beneath import Beneath, clean, rejected
-from hpcbox.rootfs.stack import Found
 from hpcbox.store import trees
 from hpcbox.store.sink import Needs
 
 _MAXIMUM_SYMLINKS = 40
 _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Found:
+    """Something at a real path.
+
+    Attributes:
+        status: as lstat(2) gives it.
+        target: of a symlink, else b"".
+    """
+
+    __slots__ = ("status", "target")
+
+    def __init__(self, status: os.stat_result, target: bytes) -> None:
+        self.status = status
+        self.target = target
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_symlink(self) -> bool:
+        """Whether it is a symlink."""
+        return stat.S_ISLNK(self.status.st_mode)
 
 
 class Leaning:

@@ -5,11 +5,10 @@ the layers below.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 
 from hpcbox.image.source import ByteStream
-from hpcbox.rootfs import settle, tar, whiteouts
+from hpcbox.rootfs import settle, settled, tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath
 from hpcbox.rootfs.entries import Form, Unpacking
 from hpcbox.store.sink import Budget, Needs, Unpacked
@@ -17,7 +16,6 @@ from hpcbox.store.sink import Budget, Needs, Unpacked
 FOLDER = "fs"
 """The name of a directory layer's root in its layer folder (store/paths.py)."""
 
-_READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FORM = Form(whiteouts.make, whiteouts.make_opaque, os.fchmod)
 
 
@@ -45,8 +43,7 @@ class DirectorySink:
         Raises:
             LayerRejected: it may not lie on them in any form.
         """
-        with _opened(below) as folders:
-            return settle.fits(needs, folders)
+        return settle.fits(needs, below)
 
     def settle(self, needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
         """Make the form of a layer that belongs on these layers, in a new layer folder.
@@ -55,16 +52,4 @@ class DirectorySink:
             LayerRejected: there is none.
             OSError: the folder can't be written.
         """
-        os.mkdir(f"{folder}/{FOLDER}", 0o755)
-        with _opened([*below, layer]) as folders:
-            settle.settle(needs, folders[-1], folders[:-1], f"{folder}/{FOLDER}")
-
-
-@contextmanager
-def _opened(layer_folders: Sequence[int]) -> Iterator[list[int]]:
-    with ExitStack() as opened:
-        folders = []
-        for layer in layer_folders:
-            folders.append(os.open(FOLDER, _READ_FOLDER, dir_fd=layer))
-            opened.callback(os.close, folders[-1])
-        yield folders
+        settled.make(needs, layer, below, folder)

@@ -1,6 +1,6 @@
-"""Where things lie in a node store of format 1, and how a store begins.
+"""Where things lie in a node store of format 2, and how a store begins.
 
-    STORE/format                  the number 1
+    STORE/format                  the number 2 (format 1 had folders only: see upgrade.py)
     STORE/layers/HEX/layer.json   a layer's record; beside it the layer in one of these forms:
       fs/                         a folder that belongs to the store's account
       image.erofs                 a whole file system
@@ -22,7 +22,8 @@ import os
 
 from hpcbox.errors import StoreError
 
-FORMAT = "1\n"
+FORMAT = "2\n"
+_READABLE = ("1\n", FORMAT)
 _FOLDERS = ("layers", "images", "access", "leases", "locks", "tmp")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
@@ -76,7 +77,12 @@ def prepare(store: str) -> None:
             os.mkdir(f"{store}/{name}", 0o700)
         except FileExistsError:
             continue
-    _check_format(store)
+    if read_format(store) is None:
+        # Written aside: an empty file would look like an unknown format to a second pull.
+        aside = f"{store}/format.{os.getpid()}"
+        with open(aside, "w", encoding="ascii") as file:
+            file.write(FORMAT)
+        os.rename(aside, f"{store}/format")
 
 
 def check_owner(store: str) -> None:
@@ -94,23 +100,24 @@ def check_owner(store: str) -> None:
         )
 
 
-def _check_format(store: str) -> None:
-    path = f"{store}/format"
+def read_format(store: str) -> str | None:
+    """Return the content of a store's format file, None where there is none.
+
+    Raises:
+        StoreError: this hpcbox can't read stores of that format.
+        OSError: the file can't be read.
+    """
     try:
-        with open(path, encoding="ascii") as file:
+        with open(f"{store}/format", encoding="ascii", errors="replace") as file:
             found = file.read(64)
     except FileNotFoundError:
-        # Written aside: an empty file would look like an unknown format to a second pull.
-        aside = f"{path}.{os.getpid()}"
-        with open(aside, "w", encoding="ascii") as file:
-            file.write(FORMAT)
-        os.rename(aside, path)
-        return
-    if found != FORMAT:
+        return None
+    if found not in _READABLE:
         raise StoreError(
-            f"store {store} has format {found.strip()!r}, this hpcbox reads {FORMAT.strip()!r}",
-            hint="set another place: HPCBOX_STORE",
+            f"store {store} has format {found.strip()!r}, this hpcbox reads 1 and 2",
+            hint="use the hpcbox that made it, or set another place: HPCBOX_STORE",
         )
+    return found
 
 
 def _checked(name: str) -> str:

@@ -16,7 +16,7 @@ from hpcbox.image.digest import Digest
 from hpcbox.image.opened import open_image
 from hpcbox.image.progress import Meter, Report
 from hpcbox.image.source import ImageSource, Resolved
-from hpcbox.store import access, failures, flight, layers, paths, records, scratch
+from hpcbox.store import access, failures, flight, layers, paths, records, scratch, upgrade
 from hpcbox.store.images import ImageRecord, lease_layers, read_record
 from hpcbox.store.parallel import Cancellation, run_all
 from hpcbox.store.sink import Budget, LayerSink
@@ -58,6 +58,7 @@ def pull(
     """
     with failures.told(store, "pull an image"):
         paths.prepare(store)
+        upgrade.upgrade(store)
         scratch.sweep(store)
         meter = Meter(report)
         meter.phase("resolving")

@@ -72,9 +72,10 @@ def listed(store: str) -> Iterator[ImageRecord]:
     """Yield the records of all images, in the order of their digests.
 
     Raises:
-        StoreError: a record can't be read.
+        StoreError: a record can't be read, or the store has a format that this hpcbox can't read.
     """
     try:
+        paths.read_format(store)
         names = sorted(os.listdir(f"{store}/images"))
     except FileNotFoundError:
         return
