@@ -16,8 +16,7 @@ from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed
 from hpcbox.image.manifest import Descriptor
 from hpcbox.image.reference import parse
-from hpcbox.image.registry import read_exactly
-from hpcbox.image.source import ImageSource
+from hpcbox.image.source import ImageSource, read_exactly
 from hpcbox.image.sources import source_of
 from hpcbox.settings import Settings
 from tests.services.small_images import (
