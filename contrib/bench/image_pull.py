@@ -16,8 +16,9 @@ from hpcbox import principals
 from hpcbox.image.compression import decompressed
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor, Manifest, parse_config, parse_manifest
-from hpcbox.image.reference import parse_fetchable
-from hpcbox.image.registry import RegistrySource, read_exactly
+from hpcbox.image.reference import Reference, parse
+from hpcbox.image.registry import RegistrySource
+from hpcbox.image.source import read_exactly
 from hpcbox.image.verified import VerifiedStream
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
@@ -56,7 +57,9 @@ def floor(source: RegistrySource, threads: int) -> str:
 def main(how: str, store: str, uid: int, image: str) -> None:
     """Pull and print the digest of the image's manifest."""
     settings = Settings(store=store)
-    reference = parse_fetchable(image, settings.default_registry)
+    reference = parse(image, settings.default_registry)
+    if not isinstance(reference, Reference):
+        raise SystemExit("an image of a registry is wanted")
     principals.become(uid, uid)
     source = RegistrySource(reference, settings)
     if how == FLOOR:

@@ -12,7 +12,7 @@ import json
 
 from hpcbox.cli.fetching import IMAGE_HELP
 from hpcbox.image.digest import Digest
-from hpcbox.image.local_path import parse_typed
+from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.image.reference import LocalReference
 from hpcbox.image.sources import source_of
 from hpcbox.settings import Settings
@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     source = source_of(reference, settings)
     if isinstance(reference, LocalReference) and arguments.wire:
         print(f"reference {reference}", flush=True)
-    resolved = source.resolve()
+    with path_in_mind(arguments.image):
+        resolved = source.resolve()
     digest = Digest.of(resolved.body)
     pinned = str(digest)
     if not isinstance(reference, LocalReference):

@@ -22,7 +22,7 @@ def source_of(
 ) -> ImageSource:
     """Return where an image comes from; with `digest` that image and no other.
 
-    `notice` is told in one line why a registry lets a pull wait.
+    `notice` is told in one line why a pull waits.
 
     Raises:
         HpcboxError: the reference leads to nothing that can be read.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcbox.errors import HpcboxError
+from hpcbox.errors import HpcboxError, ImageNotFound
 from hpcbox.image.digest import Digest
-from hpcbox.image.local_path import parse_typed
+from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.image.manifest import Descriptor
 from hpcbox.image.reference import parse
 from hpcbox.image.source import ImageSource, read_exactly
@@ -349,6 +349,19 @@ def test_a_path_that_was_typed_without_its_form_is_explained(
         with pytest.raises(HpcboxError) as caught:
             parse_typed(text, "docker.io")
         assert meant in str(caught.value)
+
+
+def test_a_registry_without_an_image_lets_a_path_of_that_name_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images/root").mkdir(parents=True)
+
+    with pytest.raises(ImageNotFound) as caught, path_in_mind("images/root"):
+        raise ImageNotFound("registry docker.io has no image images/root", hint="check it")
+    assert "— 'dir:./images/root' may be meant" in str(caught.value)
+    with pytest.raises(ImageNotFound, match="check it"), path_in_mind("images/none"):
+        raise ImageNotFound("registry docker.io has no image images/none", hint="check it")
 
 
 def test_a_typed_path_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
