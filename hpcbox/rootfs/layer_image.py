@@ -5,6 +5,7 @@ import os
 from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import erofs_writer, tar
 from hpcbox.rootfs.growing import LayerTree
+from hpcbox.rootfs.settled import SettlingSink
 from hpcbox.store.sink import Budget, Unpacked
 
 IMAGE = "image.erofs"
@@ -15,7 +16,7 @@ _READ_ONLY = 0o444
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class IndexSink:
+class IndexSink(SettlingSink):
     """Keeps a layer's tar as it is and makes an erofs index of what is in it."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
