@@ -14,27 +14,16 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
+from hpcbox import registries
 from hpcbox.errors import SettingsError
+from hpcbox.registries import Registry
 
 SITE_FILE = "/etc/hpcbox/hpcbox.toml"
 USER_FILE = "~/.config/hpcbox/hpcbox.toml"
 COMPILED_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Registry:
-    """How one registry is reached.
-
-    Attributes:
-        plain_http: speak http without TLS (loopback registries may without any setting).
-        ca_file: PEM file of the certificate authority, or None for the system's.
-    """
-
-    plain_http: bool = False
-    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +38,15 @@ class Settings:
         access_seconds: how long a registry's yes to a user's token for an image is remembered.
         timeout_seconds: limit for connecting to a registry and for its first answer.
         stall_seconds: limit for a registry that has stopped sending.
+        retry_seconds: how long a registry that fails, or asks to wait, is tried again.
         pull_threads: layers fetched at the same time.
         max_image_bytes: limit for an image's uncompressed size.
         max_entries: limit for the entries of an image's layers together.
         upper_bytes: size limit of a container's writable layer; 0 is half of the node's memory.
         launcher: who starts the ranks of `hpcbox srun`: auto, srun, ssh or local.
         output: `spool` keeps what each rank prints in files, `pass` hands it to Slurm only.
-        registries: per registry (HOST[:PORT]), how it is reached.
+        netrc: file with names and passwords of registries and proxies; `~` is the user's home.
+        registries: per registry (HOST[:PORT]), how it is reached (hpcbox/registries.py).
         origins: setting → where its value came from; for people.
     """
 
@@ -66,12 +57,14 @@ class Settings:
     access_seconds: int = 3600
     timeout_seconds: float = 10.0
     stall_seconds: float = 30.0
+    retry_seconds: float = 90.0
     pull_threads: int = 3
     max_image_bytes: int = 200 * 2**30
     max_entries: int = 10_000_000
     upper_bytes: int = 0
     launcher: str = "auto"
     output: str = "spool"
+    netrc: str = "~/.config/hpcbox/netrc"
     registries: Mapping[str, Registry] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -131,17 +124,11 @@ def _output(value: Any) -> str:
     return str(value)
 
 
-def _registries(value: Any) -> dict[str, Registry]:
-    if not isinstance(value, dict):
-        raise ValueError('tables like [registries."registry.site:5000"] are wanted')  # noqa: TRY004
-    known = {item.name for item in fields(Registry)}
-    result = {}
-    for name, table in value.items():
-        unknown = sorted(set(table) - known)
-        if unknown:
-            raise ValueError(f"'{unknown[0]}' of {name} is unknown (known: {sorted(known)})")
-        result[name] = Registry(**table)
-    return result
+def _netrc(value: Any) -> str:
+    path = _text(value)
+    if not path.startswith(("/", "~/")):
+        raise ValueError("a path that begins with / or ~/ is wanted")
+    return path
 
 
 TABLE = (
@@ -152,13 +139,15 @@ TABLE = (
     Row("access_seconds", None, _count, "how long a registry's yes to a user is remembered"),
     Row("timeout_seconds", "HPCBOX_TIMEOUT_SECONDS", _seconds, "limit for connecting"),
     Row("stall_seconds", "HPCBOX_STALL_SECONDS", _seconds, "limit for a registry that went silent"),
+    Row("retry_seconds", "HPCBOX_RETRY_SECONDS", _seconds, "how long a failing registry is tried"),
     Row("pull_threads", "HPCBOX_PULL_THREADS", _count, "layers fetched at the same time"),
     Row("max_image_bytes", None, _count, "limit for an image's uncompressed size"),
     Row("max_entries", None, _count, "limit for the entries of an image"),
     Row("upper_bytes", None, _count, "size of the writable layer, 0: half of the memory"),
     Row("launcher", "HPCBOX_LAUNCHER", _launcher, "who starts the ranks of hpcbox srun"),
     Row("output", None, _output, "spool: keep the ranks' output in files; pass: don't"),
-    Row("registries", None, _registries, "how each registry is reached"),
+    Row("netrc", "HPCBOX_NETRC", _netrc, "file with names and passwords, mode 0600"),
+    Row("registries", None, registries.parse, "how each registry is reached"),
 )
 
 
@@ -183,7 +172,11 @@ def load(
         for name, value in read_file(path).items():
             if name in ("store", "service_user") and path != site_file:
                 raise SettingsError(f"{path}: '{name}' belongs to {site_file}")
-            values[name], origins[name] = value, path
+            if name == "registries" and name in values:
+                values[name] = _merged(values[name], value, path)
+                origins[name] = f"{site_file}, {path}"
+            else:
+                values[name], origins[name] = value, path
     site_store = values.pop("store", None)
     # The site's store belongs to its service user; a user's own pulls go to the user's store.
     if site_store is not None and os.geteuid() == 0:
@@ -229,6 +222,30 @@ def _parse(row: Row, value: Any, origin: str) -> Any:
         raise SettingsError(f"{origin}: {row.name}: {error}") from error
 
 
+def _merged(
+    site: Mapping[str, Registry], user: Mapping[str, Registry], path: str
+) -> dict[str, Registry]:
+    try:
+        return registries.merged(site, user)
+    except ValueError as error:
+        raise SettingsError(f"{path}: registries: {error}") from error
+
+
+def with_user_registries(settings: Settings, user_file: str = USER_FILE) -> Settings:
+    """Return a site's settings with what this user's own file says of registries.
+
+    For a process that has become the job's user: whoever fetches with the user's credentials
+    reaches registries as the user does.
+
+    Raises:
+        SettingsError: the file is wrong, or contradicts the site's.
+    """
+    path = os.path.expanduser(user_file)
+    values = read_file(path)
+    known = _merged(settings.registries, values.get("registries", {}), path)
+    return replace(settings, registries=known, netrc=values.get("netrc", settings.netrc))
+
+
 def compile_site(path: str) -> str:
     """Return the JSON text of a site's TOML file for `load_compiled` and the node program.
 
@@ -245,8 +262,7 @@ def compile_site(path: str) -> str:
         if item.name not in ("registries", "origins")
     }
     table["registries"] = {
-        name: {"plain_http": registry.plain_http, "ca_file": registry.ca_file}
-        for name, registry in settings.registries.items()
+        name: registries.as_table(registry) for name, registry in settings.registries.items()
     }
     return json.dumps({"version": COMPILED_VERSION, **table}, indent=1, sort_keys=True) + "\n"
 
@@ -268,5 +284,5 @@ def load_compiled(path: str) -> Settings:
             hint="run 'hpcbox settings --compile' again",
         )
     table["mounts"] = tuple(table["mounts"])
-    table["registries"] = _registries(table["registries"])
+    table["registries"] = registries.parse(table["registries"])
     return Settings(**table, origins=dict.fromkeys(table, path))

@@ -6,6 +6,7 @@ import pytest
 
 from hpcbox import settings
 from hpcbox.errors import SettingsError
+from hpcbox.registries import Registry
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -28,7 +29,7 @@ def test_a_compiled_site_file_reads_back_equal(tmp_path: Path) -> None:
         store="/srv/store",
         service_user="hpcbox",
         mounts=("/home",),
-        registries={"r:5000": settings.Registry(plain_http=True)},
+        registries={"r:5000": Registry(plain_http=True)},
     )
 
 

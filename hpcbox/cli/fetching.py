@@ -4,15 +4,17 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpcbox.errors import ImageNotFound, shorten
+from hpcbox.image.digest import Digest
+from hpcbox.image.local_path import parse_typed
 from hpcbox.image.progress import PhaseLines, Progress, Report
-from hpcbox.image.reference import Reference, parse_fetchable
+from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.settings import Settings
 from hpcbox.store import failures, paths, records
 from hpcbox.store.images import ImageRecord
@@ -20,6 +22,9 @@ from hpcbox.store.images import ImageRecord
 if TYPE_CHECKING:
     from hpcbox.rootfs.extract import Extracted
     from hpcbox.store.pull import Limits
+
+IMAGE_HELP = """[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF],
+docker-archive:FILE[:REF], dir:DIR, or a .sqsh, .squashfs or .erofs file"""
 
 # When `ensured` asks the registry.
 ALWAYS, MISSING, NEVER = "always", "missing", "never"
@@ -32,7 +37,7 @@ def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
         image: a reference, or with NEVER and MISSING also the digest of a stored image.
         settings: the store, and how registries are reached.
         policy: ALWAYS asks the registry first, MISSING only for an image that the store lacks,
-            NEVER not at all.
+            NEVER not at all. What lies on this machine is looked at with MISSING, too.
 
     Raises:
         HpcboxError: the image can't be had.
@@ -40,50 +45,72 @@ def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
     with failures.told(settings.store, "use an image"):
         # Nothing is believed of a store that somebody else may have prepared.
         paths.prepare(settings.store)
-    if policy != ALWAYS:
+    if policy == NEVER or (policy == MISSING and not _lies_here(image, settings)):
         try:
             return records.find(settings.store, image, settings.default_registry)
         except ImageNotFound:
             if policy == NEVER:
                 raise
-    reference = parse_fetchable(image, settings.default_registry)
+    reference = parse_typed(image, settings.default_registry)
     with reporter() as report:
         return pulled(reference, settings, report)
 
 
-def pulled(reference: Reference, settings: Settings, report: Report) -> ImageRecord:
+def _lies_here(image: str, settings: Settings) -> bool:
+    """Say whether an image lies on this machine: it may have changed since it was pulled."""
+    if image.startswith("sha256:"):
+        return False
+    return isinstance(parse_typed(image, settings.default_registry), LocalReference)
+
+
+def pulled(
+    reference: Reference | LocalReference,
+    settings: Settings,
+    report: Report,
+    digest: Digest | None = None,
+) -> ImageRecord:
     """Pull an image; a signal that ends this process unwinds the pull first.
+
+    With `digest` that image and no other.
 
     Raises:
         HpcboxError: the image can't be had, or the store can't take it.
     """
     # For an image that is there none of this is loaded: it takes longer than the container.
-    from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
+    from hpcbox.image.sources import source_of  # noqa: PLC0415
     from hpcbox.rootfs.unpack import DirectorySink  # noqa: PLC0415
     from hpcbox.store.pull import pull  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        source = RegistrySource(reference, settings)
+        source = source_of(reference, settings, digest, notice=_notice(reference, report))
         return pull(source, settings.store, DirectorySink(), _limits(settings), report)
 
 
-def extracted(reference: Reference, settings: Settings, folder: str, report: Report) -> "Extracted":
+def extracted(
+    reference: Reference | LocalReference, settings: Settings, folder: str, report: Report
+) -> "Extracted":
     """Unpack an image into a plain folder; a signal that ends this process removes it first.
 
     Raises:
         HpcboxError: the image can't be had, or the folder can't be made.
     """
-    from hpcbox.image.registry import RegistrySource  # noqa: PLC0415 - as in `pulled`
+    from hpcbox.image.sources import source_of  # noqa: PLC0415 - as in `pulled`
     from hpcbox.rootfs.extract import extract  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        return extract(RegistrySource(reference, settings), folder, _limits(settings), report)
+        source = source_of(reference, settings, notice=_notice(reference, report))
+        return extract(source, folder, _limits(settings), report)
 
 
 def _limits(settings: Settings) -> "Limits":
     from hpcbox.store.pull import Limits  # noqa: PLC0415 - as in `pulled`
 
     return Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
+
+
+def _notice(reference: Reference | LocalReference, report: Report) -> Callable[[str], None]:
+    """Return what shows why the registry lets a pull wait."""
+    return lambda text: report(Progress(f"{text}:", str(reference)))
 
 
 @contextmanager

@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace, settings: table.Settings) -> int:
 
 
 def vars_of(value: object) -> object:
-    """A frozen value as a JSON object."""
-    return {item.name: getattr(value, item.name) for item in fields(value)}  # type: ignore[arg-type]
+    """A frozen value as a JSON object, without what is secret in it."""
+    return {item.name: getattr(value, item.name) for item in fields(value) if item.repr}  # type: ignore[arg-type]
 
 
 def _write(text: str, output: str | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hpcbox.cli import fetching
 from hpcbox.cli.amounts import count, size_bytes
-from hpcbox.image.reference import parse_fetchable
+from hpcbox.image.local_path import parse_typed
 from hpcbox.rootfs.extract import Extracted
 from hpcbox.settings import Settings
 
@@ -20,7 +20,7 @@ EXAMPLES = """  hpcbox unpack registry.site:5000/mpich:1 ./root
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of this verb."""
-    parser.add_argument("image", metavar="IMAGE", help="[REGISTRY/]NAME[:TAG][@DIGEST]")
+    parser.add_argument("image", metavar="IMAGE", help=fetching.IMAGE_HELP)
     parser.add_argument("folder", metavar="DIR", help="the folder that becomes the image's root")
     parser.add_argument(
         "--max-bytes",
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     Raises:
         HpcboxError: the image can't be had, or the folder can't be made.
     """
-    reference = parse_fetchable(arguments.image, settings.default_registry)
+    reference = parse_typed(arguments.image, settings.default_registry)
     if arguments.max_bytes is not None:
         settings = replace(settings, max_image_bytes=arguments.max_bytes)
     if arguments.max_entries is not None:

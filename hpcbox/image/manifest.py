@@ -22,6 +22,14 @@ MAXIMUM_LAYERS = 500
 """Overlay stacks at most this many lower layers (OVL_MAX_STACK in fs/overlayfs/params.h)."""
 
 _MAXIMUM_BLOB_BYTES = 2**50
+# Which variants a machine runs, the best first; an entry without one is the architecture's base.
+_VARIANTS = {
+    "amd64": ("", "v1"),
+    "arm64": ("v8", ""),
+    "arm/v7": ("v7", "v6", "v5", ""),
+    "arm/v6": ("v6", "v5", ""),
+}
+_ARM_32 = {"armv7l": "v7", "armv6l": "v6"}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 
@@ -40,10 +48,11 @@ class Platform:
 
     os: str
     architecture: str
+    variant: str = ""
 
     def __str__(self) -> str:
-        """`linux/amd64`."""
-        return f"{self.os}/{self.architecture}"
+        """`linux/amd64`, `linux/arm/v7`."""
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +66,30 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The manifests of several platforms (OCI index, Docker manifest list)."""
+    """The manifests of several platforms (OCI index, Docker manifest list).
+
+    Attributes:
+        manifests: what may be chosen, in the order of the index.
+        indexes: indexes inside it, which may have more.
+    """
 
     manifests: tuple[tuple[Platform, Descriptor], ...]
+    indexes: tuple[Descriptor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutEntry:
+    """A manifest or index that the index.json of an image layout names.
+
+    Attributes:
+        name: org.opencontainers.image.ref.name, or "".
+        platform: None when it isn't said.
+        descriptor: of the manifest or index.
+    """
+
+    name: str
+    platform: Platform | None
+    descriptor: Descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +107,8 @@ class ImageConfig:
 def host_platform() -> Platform:
     """Return the platform of this machine."""
     machine = os.uname().machine
+    if machine in _ARM_32:
+        return Platform("linux", "arm", _ARM_32[machine])
     return Platform("linux", _ARCHITECTURES.get(machine, machine))
 
 
@@ -107,15 +139,40 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
     return Manifest(kind, config, layers)
 
 
+def parse_layout(body: bytes) -> tuple[LayoutEntry, ...]:
+    """Read the index.json of an OCI image layout.
+
+    Raises:
+        ManifestInvalid: the bytes break the specification.
+    """
+    document = _document(body, "index.json")
+    found = []
+    for item in _list(document, "manifests"):
+        descriptor = _descriptor(item, "index.json")
+        if descriptor.media_type not in media_types.MANIFESTS + media_types.INDEXES:
+            continue
+        annotations = _table(item.get("annotations") or {}, "annotations of index.json")
+        platform = item.get("platform")
+        offered = None
+        if isinstance(platform, dict):
+            offered = Platform(_text(platform, "os"), _text(platform, "architecture"))
+        name = _text(annotations, "org.opencontainers.image.ref.name")
+        found.append(LayoutEntry(name, offered, descriptor))
+    return tuple(found)
+
+
 def choose_platform(index: Index, platform: Platform) -> Descriptor:
-    """Return the manifest for a platform: the first one that is listed.
+    """Return the manifest for a platform: of its best variant the first one that is listed.
 
     Raises:
         ImageNotFound: the index has none; says which it has.
     """
-    for offered, descriptor in index.manifests:
-        if offered == platform:
-            return descriptor
+    name = "/".join(part for part in (platform.architecture, platform.variant) if part)
+    for variant in _VARIANTS.get(name, (platform.variant,)):
+        wanted = Platform(platform.os, platform.architecture, variant)
+        for offered, descriptor in index.manifests:
+            if offered == wanted:
+                return descriptor
     known = {str(offered) for offered, _ in index.manifests if offered.os != "unknown"}
     raise ImageNotFound(
         f"the image has no variant for {platform}",
@@ -171,7 +228,7 @@ def _kind(document: dict[str, Any], said: str) -> str:
     if "manifests" in document and ("layers" in document or "config" in document):
         raise ManifestInvalid("manifest is an index and an image at once")
     known = media_types.MANIFESTS + media_types.INDEXES
-    kind = said if own is None else own
+    kind = _deduced(document) if own is None and said not in known else own or said
     if own is not None and said in known and own != said:
         raise ManifestInvalid(
             f"manifest says it is '{shorten(str(own), 80)}', the registry '{said}'"
@@ -181,17 +238,29 @@ def _kind(document: dict[str, Any], said: str) -> str:
     return str(kind)
 
 
+def _deduced(document: dict[str, Any]) -> object:
+    """Return the kind of a document that neither itself nor the registry names."""
+    if "manifests" in document:
+        return media_types.OCI_INDEX
+    config = document.get("config")
+    if isinstance(config, dict) and config.get("mediaType") == media_types.DOCKER_CONFIG:
+        return media_types.DOCKER_MANIFEST
+    return media_types.OCI_MANIFEST if "layers" in document else None
+
+
 def _index(document: dict[str, Any]) -> Index:
-    found = []
+    found, indexes = [], []
     for item in _list(document, "manifests"):
         descriptor = _descriptor(item, "manifests")
-        # An entry without platform, or of another kind (a nested index, an artifact), is no
-        # candidate; it doesn't make the others wrong.
+        # An entry without platform, or of another kind (an artifact), is no candidate; it doesn't
+        # make the others wrong.
         platform = item.get("platform")
-        if descriptor.media_type in media_types.MANIFESTS and isinstance(platform, dict):
-            offered = Platform(_text(platform, "os"), _text(platform, "architecture"))
-            found.append((offered, descriptor))
-    return Index(tuple(found))
+        if descriptor.media_type in media_types.INDEXES:
+            indexes.append(descriptor)
+        elif descriptor.media_type in media_types.MANIFESTS and isinstance(platform, dict):
+            names = (_text(platform, name) for name in ("os", "architecture", "variant"))
+            found.append((Platform(*names), descriptor))
+    return Index(tuple(found), tuple(indexes))
 
 
 def _layer(item: Any, number: int) -> Descriptor:

@@ -21,7 +21,16 @@ DOCKER_SCHEMA_1 = (
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_LIST)
 CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
-ACCEPT_MANIFESTS = ", ".join(MANIFESTS + INDEXES)
+
+# What is asked for, in turn: some registries look at the first type only, or know one and take
+# every header that is not exactly this one for a question about something else.
+ACCEPT_MANIFESTS = (
+    ", ".join(MANIFESTS + INDEXES),
+    DOCKER_MANIFEST,
+    DOCKER_LIST,
+    OCI_MANIFEST,
+    OCI_INDEX,
+)
 
 # The form of compression is read from the bytes (as containerd does: builders got these names
 # wrong often enough), so all that matters here is that it is a layer of files at all. Layers that

@@ -8,8 +8,7 @@ from hpcbox.errors import BlobInvalid, LayerRejected, ManifestInvalid
 from hpcbox.image.compression import decompressed
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor, ImageConfig, Manifest, parse_config, parse_manifest
-from hpcbox.image.registry import read_exactly
-from hpcbox.image.source import ImageSource, Resolved
+from hpcbox.image.source import ImageSource, Resolved, read_exactly
 from hpcbox.image.verified import VerifiedStream
 
 

@@ -1,9 +1,12 @@
-"""A registry as a source of images: OCI distribution-spec, which Docker's v2 registries share."""
+"""A registry as a source of images: OCI distribution-spec, which Docker's v2 registries share.
 
-import contextlib
-from collections.abc import Sequence
+Mirrors are asked first, in their order and once each; whatever they answer counts by its digest,
+and what they lack or refuse the registry is asked for.
+"""
 
-from urllib3.exceptions import HTTPError
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from hpcbox.errors import (
     DigestMismatch,
@@ -12,10 +15,10 @@ from hpcbox.errors import (
     RegistryRefused,
     RegistryUnreachable,
 )
-from hpcbox.image import media_types
+from hpcbox.image import answers, manifest_request, places
+from hpcbox.image.credentials import FindCredentials
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import (
-    MAXIMUM_BYTES,
     Descriptor,
     Index,
     Platform,
@@ -24,9 +27,16 @@ from hpcbox.image.manifest import (
     parse_manifest,
 )
 from hpcbox.image.reference import Reference
-from hpcbox.image.source import ByteStream, Resolved
-from hpcbox.image.transport import Response, Transport
+from hpcbox.image.resuming import Open, Opened, ResumingStream
+from hpcbox.image.retrying import Notice, Patience, silent
+from hpcbox.image.source import ByteStream, Resolved, read_exactly
+from hpcbox.image.transport import Transport
 from hpcbox.settings import Settings
+
+_MAXIMUM_DEPTH = 3
+_MAXIMUM_INDEXES = 8
+
+_Answer = TypeVar("_Answer")
 
 
 class RegistrySource:
@@ -38,11 +48,42 @@ class RegistrySource:
         settings: Settings,
         *,
         platform: Platform | None = None,
-        transport: Transport | None = None,
+        limit_seconds: float | None = None,
+        notice: Notice = silent,
+        find_credentials: FindCredentials | None = None,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
+        """Prepare to fetch; nothing is sent yet.
+
+        Args:
+            reference: the image.
+            settings: how its registry is reached.
+            platform: in place of this machine's.
+            limit_seconds: after which nothing is tried again.
+            notice: is told in one line why a pull waits.
+            find_credentials: in place of this account's files.
+            sleep: for tests.
+        """
         self._reference = reference
         self._platform = platform or host_platform()
-        self._transport = transport or Transport(reference.registry, reference.repository, settings)
+        self._indexes = 0
+        self._unreachable: set[Transport] = set()
+        self._served: dict[Digest, list[Transport]] = {}
+
+        def transport(place: places.Place) -> Transport:
+            return Transport(
+                place,
+                settings,
+                f"pull {reference}",
+                find_credentials=find_credentials,
+                limit_seconds=limit_seconds,
+                notice=notice,
+                sleep=sleep,
+            )
+
+        name, repository = reference.registry, reference.repository
+        self._registry = transport(places.place(name, repository, settings))
+        self._mirrors = [transport(one) for one in places.mirrors(name, repository, settings)]
 
     def resolve(self) -> Resolved:
         """Fetch the manifest; of an index, the one for this machine's platform.
@@ -53,7 +94,7 @@ class RegistrySource:
         body, media_type = self._manifest(self._reference.target, self._reference.digest)
         parsed = parse_manifest(body, media_type)
         if isinstance(parsed, Index):
-            chosen = choose_platform(parsed, self._platform)
+            chosen = self._chosen(parsed, 1)
             body, media_type = self._manifest(str(chosen.digest), chosen.digest)
             if isinstance(parse_manifest(body, media_type), Index):
                 raise ManifestInvalid("an index stands where the index promised a manifest")
@@ -66,12 +107,17 @@ class RegistrySource:
         )
 
     def open_blob(self, descriptor: Descriptor) -> ByteStream:
-        """Begin to fetch a blob.
+        """Begin to fetch a blob; one that is cut goes on by itself.
+
+        A second call for the same blob says that its first bytes were no good: then mirrors that
+        served them are passed over.
 
         Raises:
             ImageError: it does not exist or may not be had.
         """
-        return _Body(self._transport, self._blob(descriptor, {}))
+        served = self._served.setdefault(descriptor.digest, [])
+        begin = self._opener(descriptor, frozenset(served), served)
+        return ResumingStream(self._registry, begin, 0, descriptor.size_bytes)
 
     def read_windows(
         self, descriptor: Descriptor, windows: Sequence[tuple[int, int]]
@@ -87,99 +133,81 @@ class RegistrySource:
         return [self._window(descriptor, offset, length) for offset, length in windows]
 
     def _window(self, descriptor: Descriptor, offset: int, length: int) -> bytes:
-        asked = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        response = self._blob(descriptor, asked)
-        body = _Body(self._transport, response)
+        begin = self._opener(descriptor, frozenset(), [])
+        body = ResumingStream(self._registry, begin, offset, offset + length)
         try:
-            to_skip = 0 if response.status == 206 else offset
-            while to_skip > 0:
-                skipped = len(body.read(min(to_skip, 2**18)))
-                if not skipped:
-                    return b""
-                to_skip -= skipped
             return read_exactly(body, length)
         finally:
             body.close()
 
-    def _blob(self, descriptor: Descriptor, headers: dict[str, str]) -> Response:
-        path = f"/v2/{self._reference.repository}/blobs/{descriptor.digest}"
-        return self._checked(self._transport.get(path, headers), f"blob {descriptor.digest}")
+    def _opener(
+        self, descriptor: Descriptor, avoided: frozenset[Transport], served: list[Transport]
+    ) -> Open:
+        def begin(
+            headers: Mapping[str, str], patience: Patience, failed: Transport | None
+        ) -> Opened:
+            def ask(transport: Transport, patience: Patience) -> Opened:
+                path = f"/v2/{transport.place.repository}/blobs/{descriptor.digest}"
+                response = transport.get(path, headers, patience)
+                if response.status in (200, 206) or (headers and response.status == 416):
+                    return Opened(transport, response)
+                wanted = f"blob {descriptor.digest} of {self._reference}"
+                raise answers.refusal(transport, response, wanted, None)
+
+            opened = self._first(ask, patience, avoided | {failed})
+            served.append(opened.transport)
+            return opened
+
+        return begin
+
+    def _first(
+        self,
+        ask: Callable[[Transport, Patience], _Answer],
+        patience: Patience,
+        avoided: frozenset[Transport | None] = frozenset(),
+    ) -> _Answer:
+        """Return the first answer of mirrors and registry; the registry's failure counts."""
+        for mirror in self._mirrors:
+            if mirror in self._unreachable or mirror in avoided:
+                continue
+            try:
+                return ask(mirror, Patience(0))
+            except (RegistryUnreachable, RegistryRefused):
+                self._unreachable.add(mirror)
+            except (ImageNotFound, DigestMismatch, ManifestInvalid):
+                continue
+        return ask(self._registry, patience)
 
     def _manifest(self, target: str, digest: Digest | None) -> tuple[bytes, str]:
-        path = f"/v2/{self._reference.repository}/manifests/{target}"
-        accepted = {"Accept": media_types.ACCEPT_MANIFESTS}
-        response = self._checked(self._transport.get(path, accepted), None)
-        stream = _Body(self._transport, response)
+        def ask(transport: Transport, patience: Patience) -> tuple[bytes, str]:
+            what = f"image {self._reference}"
+            return manifest_request.fetch(transport, target, digest, what, patience)
+
+        return self._first(ask, self._registry.patience())
+
+    def _chosen(self, index: Index, depth: int) -> Descriptor:
+        """Return the manifest for the platform, from the index or from indexes inside it."""
         try:
-            body = read_exactly(stream, MAXIMUM_BYTES + 1)
-        finally:
-            stream.close()
-        if len(body) > MAXIMUM_BYTES:
-            raise ManifestInvalid(f"manifest has more than {MAXIMUM_BYTES} bytes")
-        if digest is not None and Digest.of(body) != digest:
-            raise DigestMismatch(
-                f"the registry's manifest for {digest} has the digest {Digest.of(body)}",
-                hint="the registry or something before it alters what it sends",
+            return choose_platform(index, self._platform)
+        except ImageNotFound:
+            for descriptor in index.indexes:
+                found = self._inside(descriptor, depth + 1)
+                if found is not None:
+                    return found
+            raise
+
+    def _inside(self, descriptor: Descriptor, depth: int) -> Descriptor | None:
+        self._indexes += 1
+        if depth > _MAXIMUM_DEPTH or self._indexes > _MAXIMUM_INDEXES:
+            raise ManifestInvalid(
+                f"the image's index holds more than {_MAXIMUM_INDEXES} indexes, or they lie"
+                f" deeper than {_MAXIMUM_DEPTH}"
             )
-        return body, media_types.plain(response.headers.get("Content-Type", ""))
-
-    def _checked(self, response: Response, blob: str | None) -> Response:
-        if response.status in (200, 206):
-            return response
-        status = response.status
-        response.close()
-        wanted = f"{blob} of {self._reference}" if blob else f"image {self._reference}"
-        name = self._reference.registry
-        if status == 404:
-            raise ImageNotFound(
-                f"registry {name} has no {wanted}",
-                hint=None if blob else "check its name and tag",
-            )
-        if status == 403:
-            raise RegistryRefused(
-                f"registry {name} refused access to {wanted}",
-                hint="this account may not read it: ask its owner",
-            )
-        if status == 429:
-            raise RegistryUnreachable(
-                f"registry {name} limits this account's or machine's requests",
-                hint=f"log in with 'docker login {name}', or try again later",
-            )
-        raise RegistryUnreachable(f"registry {name} answers {status} to the request for {wanted}")
-
-
-class _Body:
-    """An answer's body as a ByteStream: urllib3's errors become hpcbox's."""
-
-    def __init__(self, transport: Transport, response: Response) -> None:
-        self._transport = transport
-        self._response = response
-
-    def read(self, size: int) -> bytes:
+        body, media_type = self._manifest(str(descriptor.digest), descriptor.digest)
+        parsed = parse_manifest(body, media_type)
+        if not isinstance(parsed, Index):
+            raise ManifestInvalid("a manifest stands where the index promised an index")
         try:
-            return self._response.read(size, decode_content=False)
-        except HTTPError as error:
-            raise self._transport.unreachable(error) from error
-
-    def abort(self) -> None:
-        # It may have been read to its end just now: then there is nothing to shut down.
-        with contextlib.suppress(ValueError, RuntimeError, OSError):
-            self._response.shutdown()
-
-    def close(self) -> None:
-        # A body that was read to its end has given back its connection already.
-        self._response.close()
-        self._response.release_conn()
-
-
-def read_exactly(stream: ByteStream, size: int) -> bytes:
-    """Return `size` bytes, or fewer when the stream ends before."""
-    pieces: list[bytes] = []
-    missing = size
-    while missing > 0:
-        piece = stream.read(missing)
-        if not piece:
-            break
-        pieces.append(piece)
-        missing -= len(piece)
-    return b"".join(pieces)
+            return self._chosen(parsed, depth)
+        except ImageNotFound:
+            return None

@@ -1,264 +1,197 @@
-"""HTTP to one registry: authentication, redirects, retries, time limits.
+"""Requests to one place: redirects, authentication and new attempts together.
 
-Rules kept here and nowhere else: an Authorization header never goes to another host; a redirect
-leads to http or https only, and from https never to http; a loopback registry that no setting
-describes is spoken to in plain http; every wait has a limit (OCI distribution-spec; the token
-flow is Docker's "Token Authentication Specification"). What the answers mean is registry.py's.
+Rules kept here and nowhere else: an Authorization header never goes to another origin; a redirect
+leads to http or https only, and from https never to http; each new attempt begins at the registry,
+for the address of a redirect may have expired. What the answers mean is registry.py's.
 """
 
 import contextlib
-import json
-import re
-import threading
 import time
 from collections.abc import Callable, Mapping
-from urllib.parse import urlencode, urljoin, urlsplit
+from functools import partial
+from urllib.parse import urljoin, urlsplit
 
-import urllib3
-from urllib3.exceptions import (
-    HTTPError,
-    NewConnectionError,
-    ProtocolError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError
 
 from hpcbox import __version__
-from hpcbox.errors import HpcboxError, RegistryRefused, RegistryUnreachable, shorten
-from hpcbox.image import credentials
-from hpcbox.image.reference import DOCKER_HUB
-from hpcbox.settings import Registry, Settings
-
-Response = urllib3.BaseHTTPResponse
+from hpcbox.errors import ImageError, RegistryUnreachable, shorten
+from hpcbox.image import credential_search
+from hpcbox.image.authorization import Authorization, Refusals
+from hpcbox.image.connections import Connections, Response, is_passing
+from hpcbox.image.credentials import FindCredentials
+from hpcbox.image.places import Place
+from hpcbox.image.retrying import Notice, Patience, retry_after, silent
+from hpcbox.settings import Settings
 
 _MAXIMUM_REDIRECTS = 5
-_MAXIMUM_TOKEN_BYTES = 2**20
-_PAUSES_SECONDS = (0.2, 1.0)
-_RETRIED = frozenset({500, 502, 503, 504})
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_LOOPBACK = re.compile(r"(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?")
-_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 
 
 class Transport:
-    """Requests to one repository of one registry, from any number of threads."""
+    """Requests to one repository of one place, from any number of threads."""
 
     def __init__(
         self,
-        registry: str,
-        repository: str,
+        place: Place,
         settings: Settings,
+        purpose: str,
         *,
-        find_credentials: Callable[[str], credentials.Credentials | None] = credentials.find,
-        sleep: Callable[[float], None] = time.sleep,
+        advice: str | None = None,
+        find_credentials: FindCredentials | None = None,
+        limit_seconds: float | None = None,
+        notice: Notice = silent,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.registry = registry
-        self._repository = repository
-        self._rules = settings.registries.get(registry) or Registry(
-            plain_http=bool(_LOOPBACK.fullmatch(registry))
-        )
+        """Prepare requests; nothing is sent yet.
+
+        Args:
+            place: what is asked.
+            settings: time limits, proxies and where credentials stand.
+            purpose: what for, as "pull REFERENCE", for errors.
+            advice: what to do about a refusal, in place of `hpcbox login`.
+            find_credentials: in place of this account's files.
+            limit_seconds: after which nothing is tried again.
+            notice: is told why a request waits.
+            sleep: for tests.
+        """
+        self.place = place
         self._settings = settings
-        self._find_credentials = find_credentials
+        self._connections = Connections(place, settings)
+        self._refusals = Refusals(purpose, place.registry, advice)
+        find = find_credentials or partial(credential_search.find, netrc_path=settings.netrc)
+        self._authorization = Authorization(place, find, self._ask, self._refusals)
+        self._deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
+        self._notice = notice
         self._sleep = sleep
-        self._authorization: str | None = None
-        self._lock = threading.Lock()
-        host = "registry-1.docker.io" if registry == DOCKER_HUB else registry
-        self._base = f"{'http' if self._rules.plain_http else 'https'}://{host}"
-        # A registry that was never reached gets little time; one that sends may pause for longer.
-        self._pool = urllib3.PoolManager(
-            maxsize=max(settings.pull_threads, 1) + 1,
-            retries=False,
-            timeout=urllib3.Timeout(connect=settings.timeout_seconds, read=settings.stall_seconds),
-            ca_certs=self._rules.ca_file,
+        self._answered = False
+
+    def patience(self, sleep: Callable[[float], object] | None = None) -> Patience:
+        """Return the patience for one request or one blob; `sleep` is told how long to wait."""
+        return Patience(
+            self._settings.retry_seconds,
+            deadline=self._deadline,
+            notice=self._notice,
+            sleep=sleep or self._sleep,
         )
 
-    def get(self, path: str, headers: Mapping[str, str], method: str = "GET") -> Response:
+    def get(
+        self, path: str, headers: Mapping[str, str], patience: Patience | None = None
+    ) -> Response:
         """Return the answer to a request for a path of the registry, its body still unread.
 
-        Any status may come back except for 401 and 5xx.
+        Any status may come back except for 401 and those that may pass.
 
         Raises:
             RegistryRefused: the registry wants credentials that this account doesn't have.
-            RegistryUnreachable: no answer, or a server error, after all retries.
+            RegistryUnreachable: no answer, or a server error, after all new attempts.
         """
-        response = self._follow(path, headers, method)
+        patience = patience or self.patience()
+        url = self.place.base + path
+        used = self._authorization.header
+        response = self._patiently(patience, lambda: self._follow(url, headers, used))
         if response.status != 401:
             return response
-        challenge = response.headers.get("WWW-Authenticate", "")
-        _drop(response)
-        with self._lock:
-            self._authorization = self._answer(challenge)
-        response = self._follow(path, headers, method)
+        challenge = ", ".join(response.headers.getlist("WWW-Authenticate"))
+        drop(response)
+        self._authorization.renew(used, challenge)
+        used = self._authorization.header
+        response = self._patiently(patience, lambda: self._follow(url, headers, used))
         if response.status == 401:
-            _drop(response)
-            raise self._refused("it refused the credentials of this account")
+            drop(response)
+            raise self._authorization.refused()
         return response
 
-    def _follow(self, path: str, headers: Mapping[str, str], method: str) -> Response:
-        url = self._base + path
+    def forbidden(self) -> ImageError:
+        """Return the error for an answer 403."""
+        return self._authorization.forbidden()
+
+    def explained(self, error: HTTPError) -> RegistryUnreachable:
+        """Return the error that says in a user's words why a read failed."""
+        return self._connections.explained(error)
+
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Response:
+        return self._patiently(
+            self.patience(), lambda: self._connections.request(method, url, _own(headers), body)
+        )
+
+    def _patiently(self, patience: Patience, attempt: Callable[[], Response]) -> Response:
+        while True:
+            try:
+                response = attempt()
+            except HTTPError as error:
+                failure = self.explained(error)
+                if not is_passing(error, known=self._answered):
+                    raise failure from error
+                patience.wait(failure, known=self._answered)
+            else:
+                self._answered = True
+                if response.status not in _PASSING:
+                    return response
+                asked = retry_after(response.headers.get("Retry-After"))
+                drop(response)
+                patience.wait(self._busy(response.status, asked), asked_seconds=asked)
+
+    def _busy(self, status: int, asked_seconds: float | None) -> RegistryUnreachable:
+        name = self.place.registry
+        if status != 429:
+            return RegistryUnreachable(
+                f"registry {name} answers with error {status}", hint="try again later"
+            )
+        asked = f" and asks to wait {asked_seconds:.0f} s" if asked_seconds else ""
+        return RegistryUnreachable(
+            f"registry {name} limits this account's or machine's requests (429){asked}",
+            hint=f"run 'hpcbox login {name}', or try again later",
+        )
+
+    def _follow(self, url: str, headers: Mapping[str, str], authorization: str | None) -> Response:
         for _ in range(_MAXIMUM_REDIRECTS + 1):
-            sent = {"User-Agent": f"hpcbox/{__version__}", "Accept-Encoding": "identity", **headers}
-            if self._authorization is not None and _origin(url) == _origin(self._base):
-                sent["Authorization"] = self._authorization
-            response = self._send(method, url, sent)
+            sent = _own(headers)
+            if authorization is not None and self.place.owns(url):
+                sent["Authorization"] = authorization
+            response = self._connections.request("GET", url, sent)
             location = response.headers.get("Location")
+            if response.status == 401 and not self.place.owns(url):
+                # Its challenge could lead the registry's credentials anywhere.
+                drop(response)
+                raise RegistryUnreachable(
+                    f"registry {self.place.registry} redirects to {shorten(urlsplit(url).netloc)},"
+                    " which wants credentials of its own"
+                )
             if response.status not in _REDIRECTS or location is None:
                 return response
-            _drop(response)
-            url = self._checked_redirect(url, urljoin(url, location))
-        raise RegistryUnreachable(f"registry {self.registry} redirects in a circle")
+            drop(response)
+            url = self._redirected(url, location)
+        raise RegistryUnreachable(f"registry {self.place.registry} redirects in a circle")
 
-    def _checked_redirect(self, old: str, new: str) -> str:
-        scheme = urlsplit(new).scheme
-        if scheme not in ("http", "https"):
+    def _redirected(self, old: str, location: str) -> str:
+        name = self.place.registry
+        # What follows a question mark may be a signature that is as good as a password.
+        shown = shorten(location.partition("?")[0], 120)
+        try:
+            new = urljoin(old, location)
+            parts = urlsplit(new)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+            raise RegistryUnreachable(f"registry {name} redirects to '{shown}', which is not http")
+        if parts.scheme == "http" and urlsplit(old).scheme == "https":
             raise RegistryUnreachable(
-                f"registry {self.registry} redirects to '{shorten(new, 120)}', which is not http"
-            )
-        if scheme == "http" and urlsplit(old).scheme == "https":
-            raise RegistryUnreachable(
-                f"registry {self.registry} redirects from https to plain http: refused"
+                f"registry {name} redirects from https to plain http: refused"
             )
         return new
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> Response:
-        for pause in (*_PAUSES_SECONDS, None):
-            try:
-                response = self._pool.request(
-                    method, url, headers=headers, redirect=False, preload_content=False
-                )
-            except HTTPError as error:
-                if pause is None or not isinstance(error, (NewConnectionError, ProtocolError)):
-                    raise self.unreachable(error) from error
-            else:
-                if response.status not in _RETRIED:
-                    return response
-                _drop(response)
-                if pause is None:
-                    raise RegistryUnreachable(
-                        f"registry {self.registry} answers with error {response.status}",
-                        hint="try again later",
-                    )
-            self._sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
 
-    def unreachable(self, error: HTTPError) -> RegistryUnreachable:
-        """Return the error that says in a user's words why a request or a read failed."""
-        if isinstance(error, ReadTimeoutError):
-            seconds = f"{self._settings.stall_seconds:g}"
-            return RegistryUnreachable(
-                f"registry {self.registry} sent nothing for {seconds} seconds",
-                hint="try again later",
-            )
-        if isinstance(error, SSLError):
-            return RegistryUnreachable(*_tls(self.registry, error))
-        if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not isinstance(
-            error, NewConnectionError
-        ):
-            reason = f"no answer within {self._settings.timeout_seconds:g} seconds"
-        else:
-            reason = _reason(error)
-        return RegistryUnreachable(
-            f"registry {self.registry} cannot be reached: {reason}",
-            hint="check the registry's name and this machine's network",
-        )
+def drop(response: Response) -> None:
+    """Be done with an answer that nobody reads.
 
-    def _answer(self, challenge: str) -> str:
-        kind, _, rest = challenge.partition(" ")
-        found = self._find_credentials(self.registry)
-        if kind.lower() == "basic":
-            if found is None or found.identity_token:
-                raise self._refused("it wants a name and a password")
-            return found.basic
-        if kind.lower() != "bearer":
-            raise self._refused(f"it asks for '{shorten(kind, 40)}', which hpcbox does not know")
-        parameters = {
-            name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(rest)
-        }
-        return "Bearer " + self._fetch_token(parameters, found)
-
-    def _fetch_token(
-        self, parameters: Mapping[str, str], found: credentials.Credentials | None
-    ) -> str:
-        realm = parameters.get("realm", "")
-        scheme = urlsplit(realm).scheme
-        if scheme != "https" and not (scheme == "http" and self._rules.plain_http):
-            raise self._refused(f"its token service '{shorten(realm, 120)}' is no https address")
-        query = {"scope": parameters.get("scope") or f"repository:{self._repository}:pull"}
-        if "service" in parameters:
-            query["service"] = parameters["service"]
-        headers = {"User-Agent": f"hpcbox/{__version__}"}
-        try:
-            if found is not None and found.identity_token:
-                fields = {**query, "grant_type": "refresh_token", "client_id": "hpcbox"}
-                fields["refresh_token"] = found.identity_token
-                response = self._pool.request(
-                    "POST", realm, body=urlencode(fields), redirect=False, preload_content=False,
-                    headers={**headers, "Content-Type": "application/x-www-form-urlencoded"},
-                )  # fmt: skip
-            else:
-                if found is not None:
-                    headers["Authorization"] = found.basic
-                response = self._send("GET", f"{realm}{_joint(realm)}{urlencode(query)}", headers)
-            body = response.read(_MAXIMUM_TOKEN_BYTES)
-        except HTTPError as error:
-            raise self.unreachable(error) from error
-        if response.status != 200:
-            _drop(response)
-            raise self._refused(
-                "its token service refused the credentials of this account"
-                if found is not None
-                else "its token service wants a name and a password"
-            )
-        response.release_conn()
-        return self._token(body)
-
-    def _token(self, body: bytes) -> str:
-        try:
-            answer = json.loads(body)
-            token = answer.get("token") or answer.get("access_token")
-        except (ValueError, AttributeError, RecursionError):
-            token = None
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise self._refused("its token service answered with something that is no token")
-        return token
-
-    def _refused(self, reason: str) -> HpcboxError:
-        return RegistryRefused(
-            f"registry {self.registry} refused access to {self._repository}: {reason}",
-            hint=f"log in with 'docker login {self.registry}', or check the name: many registries"
-            " answer so for an image that does not exist",
-        )
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc.lower()
-
-
-def _joint(url: str) -> str:
-    return "&" if urlsplit(url).query else "?"
-
-
-def _drop(response: Response) -> None:
-    # Small bodies are read so that the connection can be used again; others cost less to cut.
+    Small bodies are read so that the connection can be used again; others cost less to cut.
+    """
     with contextlib.suppress(HTTPError):
         response.read(65536)
     response.close()
     response.release_conn()
 
 
-def _reason(error: HTTPError) -> str:
-    # urllib3 wraps what matters: "… Failed to establish a new connection: [Errno 111] Connection …"
-    text = str(error).rpartition("Failed to establish a new connection: ")[2]
-    return shorten(re.sub(r"^\[Errno -?\d+\] |<[^>]*>:? ?", "", text), 160)
-
-
-def _tls(registry: str, error: SSLError) -> tuple[str]:
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        advice = "its certificate is not trusted — name its authority: ca_file"
-    elif "WRONG_VERSION_NUMBER" in text or "UNKNOWN_PROTOCOL" in text:
-        advice = "it seems to speak plain http — allow that: plain_http = true"
-    else:
-        return (f"registry {registry} cannot be reached: TLS failed: {shorten(text, 160)}",)
-    return (f'registry {registry} cannot be reached: {advice} under [registries."{registry}"]',)
+def _own(headers: Mapping[str, str]) -> dict[str, str]:
+    return {"User-Agent": f"hpcbox/{__version__}", "Accept-Encoding": "identity", **headers}

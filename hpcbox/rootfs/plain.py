@@ -29,6 +29,7 @@ class PlainLayer:
         needs: what depends on what is below it.
         closed: inode → mode of folders that their owner may not fill; till the end he may.
         has_marks: whether it hides anything.
+        lists_root: whether the root has an entry; else what is below keeps its mode and time.
     """
 
     def __init__(self, path: str) -> None:
@@ -38,6 +39,7 @@ class PlainLayer:
         self.needs = Needs()
         self.closed: dict[int, int] = {}
         self.has_marks = False
+        self.lists_root = False
 
     def unpack(self, stream: ByteStream, budget: Budget) -> None:
         """Unpack the layer's tar.
@@ -53,6 +55,7 @@ class PlainLayer:
         try:
             form = Form(self._whiteout, self._opaque, self._set_mode)
             unpacked = Unpacking(beneath, budget, form).run(tar.TarReader(stream))
+            self.lists_root = beneath.notes.at(b"").is_listed
         finally:
             beneath.close()
         self.entries, self.needs = unpacked.entries, unpacked.needs
@@ -95,6 +98,8 @@ class PlainRoot:
         try:
             leaning = Leaning(layer.needs, own, root, self._aside)
             leaning.settle()
+            if not layer.lists_root:
+                leaning.kept.add(os.fstat(own.root).st_ino)
             self._closed.update(layer.closed)
             _Laying(leaning.kept, self._closed, has_marks=layer.has_marks).folder(
                 own.root, root.root

@@ -8,8 +8,8 @@ from typing import Any
 
 from hpcbox.errors import ImageNotFound, RequestError, StoreError, shorten
 from hpcbox.image.digest import Digest
+from hpcbox.image.local_path import parse_typed
 from hpcbox.image.manifest import ImageConfig
-from hpcbox.image.reference import parse_fetchable
 from hpcbox.image.source import Resolved
 from hpcbox.store import layers, locks, paths
 from hpcbox.store.images import VERSION, ImageRecord, read_record
@@ -104,7 +104,7 @@ def find(store: str, text: str, default_registry: str) -> ImageRecord:
         if found:
             return found[0]
     if not text.startswith("sha256:"):
-        reference = str(parse_fetchable(text, default_registry))
+        reference = str(parse_typed(text, default_registry))
         for record in listed(store):
             if reference in record.references:
                 return record

@@ -22,8 +22,8 @@ from hpcbox.image.credentials import Credentials
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor
 from hpcbox.image.reference import Reference
-from hpcbox.image.registry import RegistrySource, read_exactly
-from hpcbox.image.transport import Transport
+from hpcbox.image.registry import RegistrySource
+from hpcbox.image.source import read_exactly
 from hpcbox.settings import Settings
 from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.registry import Registry
@@ -50,14 +50,12 @@ def source(
     settings = Settings(
         store="/nonexistent", stall_seconds=stall_seconds, timeout_seconds=timeout_seconds
     )
-    transport = Transport(
-        address,
-        repository,
+    return RegistrySource(
+        reference,
         settings,
-        find_credentials=lambda _registry: credentials,
+        find_credentials=lambda _registry, _repository: credentials,
         sleep=lambda _seconds: None,
     )
-    return RegistrySource(reference, settings, transport=transport)
 
 
 def test_a_missing_image_is_not_found(bad_registry: BadRegistry) -> None:
@@ -211,7 +209,7 @@ def test_a_token_is_fetched_with_the_credentials_and_used(bad_registry: BadRegis
     bad_registry.spoil(
         "manifests", Fault(status=401, headers={"WWW-Authenticate": challenge}, times=1)
     )
-    path = "/token?scope=repository%3Aa%2Fb%3Apull&service=reg"
+    path = "/token?service=reg&scope=repository%3Aa%2Fb%3Apull"
     bad_registry._contents[path] = (json.dumps({"token": "t0ken"}).encode(), "application/json")
 
     resolved = source(bad_registry.address, credentials=SECRET).resolve()
@@ -248,7 +246,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 def test_a_registry_with_a_password_refuses_without_it(locked: Registry) -> None:
-    with pytest.raises(RegistryRefused, match="docker login") as caught:
+    with pytest.raises(RegistryRefused, match="hpcbox login") as caught:
         source(locked.address).resolve()
 
     assert caught.value.exit_code == 77
