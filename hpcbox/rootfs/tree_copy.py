@@ -30,7 +30,6 @@ class TreeCopy:
         self._block_bits = erofs_writer.INDEX_BLOCK_BITS
         self._data_bytes: list[int] = []
         self._extra = -1
-        self._extra_bytes = 0
         # Files below that were copied, by their path.
         self._copied: dict[bytes, Node] = {}
 
@@ -60,7 +59,6 @@ class TreeCopy:
         image = ErofsImage(files)
         self._block_bits = image.inodes.block_bytes.bit_length() - 1
         self._root = _Reading(image, files, self._extra).tree()
-        self._extra_bytes = os.lseek(self._extra, 0, os.SEEK_END)
 
     def view(self) -> "NodeFolder":
         """Return the copy as it is, for looking; to be closed."""
@@ -106,8 +104,10 @@ class TreeCopy:
         """Write the new index."""
         _count_names(self._root)
         sizes = list(self._data_bytes)
-        if self._extra_bytes:
-            sizes.append(self._extra_bytes)
+        # The kernel reads whole blocks, of the last file too.
+        extra_bytes = _aligned(self._extra)
+        if extra_bytes:
+            sizes.append(extra_bytes)
         else:
             os.unlink(f"{self._folder}/data.{len(sizes) + 1}")
         image = os.open(f"{self._folder}/image.erofs", _NEW, _READ_ONLY)
@@ -128,7 +128,6 @@ class TreeCopy:
                 copy.place = len(self._data_bytes) + 1
                 copy.offset = _aligned(self._extra)
                 folder.copy(name, self._extra)
-                self._extra_bytes = os.lseek(self._extra, 0, os.SEEK_END)
             return copy
 
     def _folder_at(self, path: bytes) -> Node | None:
@@ -226,7 +225,8 @@ def _aligned(file: int) -> int:
 def _merge(moved: Node, onto: Node) -> None:
     if moved.is_opaque:
         onto.is_opaque = True
-    inside = onto.children or {}
+    # Not `or {}`: that would be another dictionary for a folder that is empty.
+    inside = {} if onto.children is None else onto.children
     for name, child in (moved.children or {}).items():
         there = inside.get(name)
         if there is not None and there.kind == child.kind == FOLDER:
