@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcbox.errors import LayerRejected
-from hpcbox.rootfs.layer_image import IndexSink
+from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.store.sink import LayerSink, Needs
 from tests.rootfs.images import Seen, seen
@@ -28,7 +28,11 @@ from tests.services.small_images import (
     whiteout,
 )
 
-SINKS: dict[str, LayerSink] = {"directory": DirectorySink(), "index": IndexSink()}
+SINKS: dict[str, LayerSink] = {
+    "directory": DirectorySink(),
+    "index": IndexSink(),
+    "erofs": ErofsSink(),
+}
 
 Layers = Sequence[Sequence[Item]]
 

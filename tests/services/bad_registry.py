@@ -24,6 +24,7 @@ class Fault:
         alter: makes the bytes that are sent of the right ones.
         cut_after: bytes after which the connection is closed.
         stall_after: bytes after which nothing more is sent until the registry stops.
+        trickle: bytes a second from then on that a slow connection brings.
         times: how many requests it spoils; afterwards all is well. None: all.
     """
 
@@ -32,6 +33,7 @@ class Fault:
     alter: Alter | None = None
     cut_after: int | None = None
     stall_after: int | None = None
+    trickle: int | None = None
     times: int | None = None
 
 
@@ -105,12 +107,19 @@ class BadRegistry:
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         limit = fault.cut_after if fault.cut_after is not None else fault.stall_after
-        request.wfile.write(body[:limit])
-        request.wfile.flush()
+        self._send(request, body[:limit], fault)
         if fault.stall_after is not None:
             self._stopped.wait(120)
         if limit is not None:
             request.close_connection = True
+
+    def _send(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
+        step = len(body) if fault.trickle is None else max(fault.trickle // 10, 1)
+        for start in range(0, len(body), max(step, 1)):
+            request.wfile.write(body[start : start + step])
+            request.wfile.flush()
+            if fault.trickle is not None and self._stopped.wait(0.1):
+                return
 
     def _fault(self, path: str) -> Fault:
         for pattern, fault in self._faults:
