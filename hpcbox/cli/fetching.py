@@ -1,19 +1,19 @@
 """Bringing an image into the store for a verb: the pull with its progress on stderr."""
 
 import json
-import shutil
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpcbox.errors import ImageNotFound, shorten
+from hpcbox.errors import ImageNotFound
 from hpcbox.image.digest import Digest
-from hpcbox.image.local_path import parse_typed
-from hpcbox.image.progress import PhaseLines, Progress, Report
+from hpcbox.image.local_path import parse_typed, path_in_mind
+from hpcbox.image.progress import PhaseLines, Progress, Report, as_json
 from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.settings import Settings
 from hpcbox.store import failures, paths, records
@@ -28,6 +28,7 @@ docker-archive:FILE[:REF], dir:DIR, or a .sqsh, .squashfs or .erofs file"""
 
 # When `ensured` asks the registry.
 ALWAYS, MISSING, NEVER = "always", "missing", "never"
+_SPARE_COLUMNS = 3
 
 
 def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
@@ -52,7 +53,7 @@ def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
             if policy == NEVER:
                 raise
     reference = parse_typed(image, settings.default_registry)
-    with reporter() as report:
+    with reporter() as report, path_in_mind(image):
         return pulled(reference, settings, report)
 
 
@@ -83,7 +84,8 @@ def pulled(
 
     with _signals_as_exceptions():
         source = source_of(reference, settings, digest, notice=_notice(reference, report))
-        return pull(source, settings.store, DirectorySink(), _limits(settings), report)
+        named = _named(report, str(reference))
+        return pull(source, settings.store, DirectorySink(), _limits(settings), named)
 
 
 def extracted(
@@ -99,7 +101,12 @@ def extracted(
 
     with _signals_as_exceptions():
         source = source_of(reference, settings, notice=_notice(reference, report))
-        return extract(source, folder, _limits(settings), report)
+        return extract(source, folder, _limits(settings), _named(report, str(reference)))
+
+
+def _named(report: Report, image: str) -> Report:
+    """Name the image also while the registry hasn't answered and the pipeline knows no name."""
+    return lambda progress: report(progress if progress.image else replace(progress, image=image))
 
 
 def _limits(settings: Settings) -> "Limits":
@@ -140,19 +147,35 @@ def reporter(*, json_lines: bool = False, quiet: bool = False) -> Iterator[Repor
     if quiet:
         yield lambda _progress: None
     elif json_lines:
-        yield lambda progress: print(json.dumps(asdict(progress)), file=sys.stderr, flush=True)
-    elif sys.stderr.isatty():
+        yield lambda progress: print(json.dumps(as_json(progress)), file=sys.stderr, flush=True)
+    elif sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        shown = _ChangingLine()
         try:
-            yield _on_terminal
+            yield shown
         finally:
-            # What follows, an error too, begins on a line of its own.
-            print(file=sys.stderr)
+            shown.end()
     else:
         yield PhaseLines(lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def _on_terminal(progress: Progress) -> None:
-    # A line that wraps could not be taken back.
-    width = shutil.get_terminal_size().columns - 1
-    line = shorten(progress.line(), max(width, 20))
-    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+class _ChangingLine:
+    """One line of a terminal, written anew with each report."""
+
+    def __init__(self) -> None:
+        self._began = False
+
+    def __call__(self, progress: Progress) -> None:
+        # A line that wraps could not be taken back, not even by a "^C" that the terminal adds.
+        width = max(_columns() - _SPARE_COLUMNS, 1)
+        self._began = True
+        print(f"\r\x1b[K{progress.line(width)}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        # What follows, an error too, begins on a line of its own.
+        if self._began:
+            print(file=sys.stderr)
+
+
+def _columns() -> int:
+    # Of stderr: stdout may go elsewhere. Some terminals say 0.
+    return os.get_terminal_size(sys.stderr.fileno()).columns or 80

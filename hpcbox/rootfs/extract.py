@@ -16,8 +16,9 @@ from functools import partial
 from hpcbox.errors import OutputError, RequestError, shorten
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor
+from hpcbox.image.meter import Meter
 from hpcbox.image.opened import OpenedImage, layer_tar, open_image
-from hpcbox.image.progress import Meter, Report
+from hpcbox.image.progress import Report
 from hpcbox.image.source import ImageSource
 from hpcbox.image.verified import VerifiedStream
 from hpcbox.rootfs.plain import PlainLayer, PlainRoot
@@ -57,8 +58,7 @@ def extract(source: ImageSource, folder: str, limits: Limits, report: Report) ->
     target = os.path.realpath(folder)
     with _told(folder):
         _check_target(target, folder)
-        meter = Meter(report)
-        meter.phase("resolving")
+    with _told(folder), Meter(report) as meter:
         resolved = source.resolve()
         meter.phase("pulling", resolved.reference)
         image = open_image(source, resolved)
@@ -94,11 +94,12 @@ class _Extraction:
             made.append(PlainLayer(f"{aside}/{number}"))
             jobs.append(partial(self._unpack, descriptor, diff_id, made[-1]))
         run_all(jobs, max(threads, 1), self._cancellation)
-        root = PlainRoot(f"{aside}/root", f"{aside}/aside")
-        for layer in made:
-            root.lay(layer)
-            self.entries += layer.entries
-        root.close()
+        root = PlainRoot(f"{aside}/root")
+        with self._meter.at("settling"):
+            for layer in made:
+                root.lay(layer)
+                self.entries += layer.entries
+            root.close()
         self.size_bytes = self._budget.spent_bytes
         return f"{aside}/root"
 
@@ -108,6 +109,7 @@ class _Extraction:
             source, descriptor.digest, descriptor.size_bytes, "blob", self._received
         )
         with (
+            self._meter.at("pulling"),
             closing(blob),
             self._cancellation.aborting(blob),
             layer_tar(blob, diff_id, self._unpacked) as tar,

@@ -10,7 +10,8 @@
     STORE/images/HEX.json         an image's record; HEX.manifest and HEX.config as they came
     STORE/access/UID/HEX          its mtime: when a registry last accepted this user for the image
     STORE/leases/NAME             who uses which layers
-    STORE/locks/HEX.lock          flock: a layer that is being made; store.lock: see locks.py
+    STORE/locks/HEX.lock          flock: a layer that is being made, and how far its blob is;
+                                  HEX.2.lock …: a second flight; store.lock: see locks.py
     STORE/tmp/RANDOM/             everything is made here; the flock of its `alive` says by whom
 
 The existence of layers/HEX and of images/HEX.json is the only mark of being complete: both appear
@@ -38,9 +39,10 @@ def layer(store: str, name: str) -> str:
     return f"{store}/layers/{_checked(name)}"
 
 
-def layer_lock(store: str, name: str) -> str:
-    """Return the file whose lock is held by the one who makes a layer."""
-    return f"{store}/locks/{_checked(name)}.lock"
+def layer_lock(store: str, name: str, flight: int = 1) -> str:
+    """Return the file whose lock is held by the one who makes a layer; following.py counts."""
+    number = "" if flight == 1 else f".{flight}"
+    return f"{store}/locks/{_checked(name)}{number}.lock"
 
 
 def image(store: str, digest_hex: str, suffix: str) -> str:

@@ -9,14 +9,16 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from hpcbox.image.digest import Digest
+from hpcbox.image.meter import Meter
 from hpcbox.image.opened import open_image
-from hpcbox.image.progress import Meter, Report
+from hpcbox.image.progress import Report
 from hpcbox.image.source import ImageSource, Resolved
 from hpcbox.store import access, failures, flight, layers, paths, records, scratch, upgrade
+from hpcbox.store.following import Patience
 from hpcbox.store.images import ImageRecord, lease_layers, read_record
 from hpcbox.store.parallel import Cancellation, run_all
 from hpcbox.store.sink import Budget, LayerSink
@@ -30,11 +32,13 @@ class Limits:
         maximum_bytes: uncompressed bytes of the image.
         maximum_entries: files, folders and links of the image.
         threads: layers at the same time.
+        patience: with another pull that fetches the same layer.
     """
 
     maximum_bytes: int
     maximum_entries: int
     threads: int
+    patience: Patience = field(default_factory=lambda: Patience(100_000, 20.0))
 
 
 def pull(
@@ -59,32 +63,45 @@ def pull(
     with failures.told(store, "pull an image"):
         paths.prepare(store)
         upgrade.upgrade(store)
-        scratch.sweep(store)
-        meter = Meter(report)
-        meter.phase("resolving")
-        resolved = source.resolve()
-        meter.phase("pulling", resolved.reference)
-        digest = Digest.of(resolved.body)
-        record = read_record(store, digest.hex)
-        if record is not None and grant_to is None:
-            records.add_reference(store, record, resolved.reference)
-        else:
-            pulling = flight.Pulling(
-                store=store,
-                source=source,
-                sink=sink,
-                budget=Budget(limits.maximum_bytes, limits.maximum_entries),
-                meter=meter,
-                cancellation=Cancellation(),
-                registry=resolved.registry,
-                repository=resolved.repository,
-                prove=grant_to is not None,
-            )
-            record = _fetch(pulling, resolved, limits.threads)
-        if grant_to is not None:
-            access.grant(store, grant_to, digest.hex)
-        meter.phase("ready")
-        return record
+        with Meter(report) as meter:
+            return _pull(source, store, sink, limits, meter, grant_to=grant_to)
+
+
+def _pull(
+    source: ImageSource,
+    store: str,
+    sink: LayerSink,
+    limits: Limits,
+    meter: Meter,
+    *,
+    grant_to: int | None,
+) -> ImageRecord:
+    scratch.sweep(store)
+    resolved = source.resolve()
+    meter.phase("pulling", resolved.reference)
+    digest = Digest.of(resolved.body)
+    record = read_record(store, digest.hex)
+    if record is not None and grant_to is None:
+        records.add_reference(store, record, resolved.reference)
+    else:
+        pulling = flight.Pulling(
+            store=store,
+            source=source,
+            sink=sink,
+            budget=Budget(limits.maximum_bytes, limits.maximum_entries),
+            meter=meter,
+            cancellation=Cancellation(),
+            registry=resolved.registry,
+            repository=resolved.repository,
+            prove=grant_to is not None,
+            patience=limits.patience,
+        )
+        record = _fetch(pulling, resolved, limits.threads)
+    if grant_to is not None:
+        access.grant(store, grant_to, digest.hex)
+    meter.stored(records.stored_bytes(store, record))
+    meter.phase("ready")
+    return record
 
 
 def _fetch(pulling: flight.Pulling, resolved: Resolved, threads: int) -> ImageRecord:
@@ -92,6 +109,7 @@ def _fetch(pulling: flight.Pulling, resolved: Resolved, threads: int) -> ImageRe
     pulling.meter.expect(len(image.layers))
     for diff_id, descriptor in image.layers:
         if layers.read(pulling.store, diff_id.hex) is None:
+            pulling.expected.add(diff_id.hex)
             pulling.meter.expect_bytes(descriptor.size_bytes)
     leased = [diff_id.hex for diff_id, _ in image.layers]
     with _lease(pulling.store, str(image.digest), leased) as lease:

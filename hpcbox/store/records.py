@@ -113,6 +113,16 @@ def find(store: str, text: str, default_registry: str) -> ImageRecord:
     )
 
 
+def stored_bytes(store: str, record: ImageRecord) -> int:
+    """Return what an image's layers take of the disk, those included that others share.
+
+    Raises:
+        StoreError: a layer's record can't be read.
+    """
+    found = (layers.read(store, name) for name in record.layers)
+    return sum(layer.stored_bytes for layer in found if layer is not None)
+
+
 def as_json(record: ImageRecord) -> dict[str, Any]:
     """Return a record as its file and `--json` show it."""
     table = {name: getattr(record, name) for name in ImageRecord.__slots__}

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from tests.services.slurm import Cluster
 
 IMAGE = "10.77.0.1:5000/debian:1"
-PROGRESS = re.compile(r"^hpcbox: n\d: (resolving|pulling|waiting for|ready) ")
+PROGRESS = re.compile(
+    r"^hpcbox: n\d: (?:(?:resolving|pulling|waiting for|ready|making room for|checking access to"
+    r"|unpacking|writing to disk|settling) |the registry asks to wait|registry .* next attempt in )"
+)
 
 
 def srun(cluster: Cluster, *words: str, **options: object) -> CompletedProcess[str]:
