@@ -17,6 +17,7 @@
     ├── StoreError                  74
     │   ├── StoreFull               73
     │   └── StoreBusy               75  in use, try again later
+    ├── OutputError                 73  a file or folder that a user named can't be written
     ├── ContainerError             125
     │   ├── MountRefused           125  a mount that the rules forbid or that has no source
     │   └── NodeSetupFailed        125
@@ -147,6 +148,12 @@ class StoreBusy(StoreError):
     """An image or layer is in use."""
 
     exit_code = 75
+
+
+class OutputError(HpcboxError):
+    """A file or folder that the user named for a result can't be written."""
+
+    exit_code = 73
 
 
 class ContainerError(HpcboxError):

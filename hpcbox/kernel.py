@@ -122,6 +122,13 @@ def openat2(directory: int, path: _Path, flags: int, resolve: int, mode: int = 0
                 raise
 
 
+def release() -> tuple[int, int]:
+    """Return the first two numbers of the running kernel's version: (6, 1) for `6.1.0-13-amd64`."""
+    major, minor = os.uname().release.split(".")[:2]
+    digits = minor[: len(minor) - len(minor.lstrip("0123456789"))]
+    return int(major), int(digits)
+
+
 def unshare(flags: int) -> None:
     """Move this process into new namespaces (CLONE_NEW*)."""
     _check("unshare", _LIBC.unshare(ctypes.c_int(flags)))

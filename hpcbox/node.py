@@ -2,7 +2,7 @@
 
     plugin (local task 0) ─► node program (root)
                                ├─ spool           (job's user): the ranks' output; stays
-                               ├─ service child   (service user): image's record, layer folders
+                               ├─ service child   (service user): image's record, layers
                                ├─ fetcher, writer (user, service user): only if the image is missing
                                └─ user child      (job's user): mount sources, targets, files
                                mounts of descriptors, pivot_root ─► namespace ─► plugin
@@ -24,6 +24,8 @@ from hpcbox.container import root as container_root
 from hpcbox.container.root import Refused, expect
 from hpcbox.errors import HpcboxError, NodeSetupFailed, one_line
 from hpcbox.json_scan import loads
+from hpcbox.rootfs.mounting import LayerMounts
+from hpcbox.store.opened_layer import OpenedLayer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,13 +160,15 @@ def _make_container(order: Order, audience: Audience) -> None:
     opener = _fork_user_child(order, site, request)
     librarian = _fork_service_child(order, site, request, "")
     expect(packets.receive(opener), b"O", "user")
-    layers, image_part = _layers(librarian)
+    layers = LayerMounts((site.uid, site.gid), user)
+    image_part = _mount_layers(librarian, layers)
     if image_part is None:
         digest = _pull(order, site, request, audience)
-        layers, image_part = _layers(_fork_service_child(order, site, request, digest))
+        librarian = _fork_service_child(order, site, request, digest)
+        image_part = _mount_layers(librarian, layers)
     if image_part is None:
         raise NodeSetupFailed("the image was removed from the store while it was pulled")
-    root = container_root.mount_layers(layers, (site.uid, site.gid), user, site.upper_bytes)
+    root = container_root.stack(layers, user, site.upper_bytes)
     environment = container_root.mount_folders(opener, root, image_part, user)
     container_root.pivot(root)
     packets.send(audience.plugin, b"R", b"", (namespace, environment))
@@ -237,19 +241,18 @@ def _fork_service_child(order: Order, site: Site, request: bytes, digest: str) -
     return _fork((site.uid, site.gid, ()), role)[1]
 
 
-def _layers(librarian: packets.Socket) -> tuple[list[int], int | None]:
-    """Return the layer folders, bottom first, and the image's part of the environment.
+def _mount_layers(librarian: packets.Socket, layers: LayerMounts) -> int | None:
+    """Mount the layers that the service child lends; return the image's part of the environment.
 
-    None instead of the latter: the image, or the user's right to it, isn't in the store.
+    None: the image, or the user's right to it, isn't in the store; then nothing was mounted.
     """
-    layers: list[int] = []
     while True:
         packet = expect(packets.receive(librarian), b"LIM", "service")
         if packet.kind == b"M":
-            return [], None
+            return None
         if packet.kind == b"I":
-            return layers, packet.descriptors[0]
-        layers += packet.descriptors
+            return packet.descriptors[0]
+        layers.add(OpenedLayer(packet.payload, packet.descriptors))
 
 
 def _pull(order: Order, site: Site, request: bytes, audience: Audience) -> str:

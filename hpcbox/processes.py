@@ -127,3 +127,75 @@ def _collect(
 
 def _too_slow(timeout_seconds: float) -> TimeoutError:
     return TimeoutError(errno.ETIMEDOUT, f"no answer within {timeout_seconds:g} s")
+
+
+class Reading:
+    """A command whose output is read while it runs; it and all it started end with `close`."""
+
+    def __init__(
+        self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it; `environment` are all its variables, inherited by default.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        self._errors = bytearray()
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None  # noqa: S101 - both are pipes
+        assert self._process.stderr is not None  # noqa: S101
+        self._output = self._process.stdout.fileno()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._process.stdout, selectors.EVENT_READ)
+        self._selector.register(self._process.stderr, selectors.EVENT_READ)
+
+    def read(self, size: int, *, timeout_seconds: float) -> bytes:
+        """Return at most `size` bytes of its output, none at the end.
+
+        Raises:
+            TimeoutError: nothing came for so long.
+        """
+        while self._selector.get_map():
+            ready = self._selector.select(timeout_seconds)
+            if not ready:
+                raise _too_slow(timeout_seconds)
+            for key, _ in ready:
+                is_output = key.fd == self._output
+                chunk = os.read(key.fd, size if is_output else CHUNK)
+                if chunk and is_output:
+                    return chunk
+                if not chunk:
+                    self._selector.unregister(key.fileobj)
+                self._errors += chunk[: ERRORS_LIMIT - len(self._errors)]
+        return b""
+
+    def end(self, *, timeout_seconds: float) -> Ended:
+        """Wait for its end after its output has ended.
+
+        Raises:
+            TimeoutError: it took too long.
+        """
+        try:
+            code = self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise _too_slow(timeout_seconds) from None
+        return Ended(code, b"", bytes(self._errors))
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        if self._process.returncode is None:
+            # Not yet waited for, so the group is still its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._selector.close()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()

@@ -45,36 +45,57 @@ static void read_text(int file, char *text, size_t size)
 	ssize_t length = pread(file, text, size - 1, 0);
 
 	text[length > 0 ? length : 0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
+}
+
+/* An image on this machine: the line `reference TEXT` comes at once, with the path as other
+ * machines need it, whether or not the digest comes in time. Returns what follows it. */
+static char *take_reference(char *text, char **reference)
+{
+	static const char word[] = "reference ";
+	char *line, *end = strchr(text, '\n');
+
+	if (!end || strncmp(text, word, sizeof(word) - 1) != 0)
+		return text;
+	*end = '\0';
+	line = strdup(text + sizeof(word) - 1);
+	if (line) {
+		free(*reference);
+		*reference = line;
+	}
+	return end + 1;
 }
 
 /* Runs `hpcbox resolve` with the user's environment and credentials. 0 with the digest, 0 without
  * one when the registry can't be reached from here (the nodes will try), else 125. */
-static int resolve(const struct program *program, const char *reference, char **digest)
+static int resolve(const struct program *program, char **reference, char **digest)
 {
-	const char *const arguments[] = { program->python, "-I", "-m", "hpcbox", "resolve", "--wire", reference, NULL };
+	const char *const arguments[] = { program->python, "-I", "-m", "hpcbox", "resolve", "--wire", *reference, NULL };
 	AUTO_CLOSE int out = memfd_create("hpcbox-out", MFD_CLOEXEC);
 	AUTO_CLOSE int err = memfd_create("hpcbox-err", MFD_CLOEXEC);
 	const struct helper helper = { .arguments = arguments, .environment = environ,
 		.fds = { -1, out, err }, .fd_count = 3 };
-	char text[4096];
+	char text[8192], *said = text;
 	pid_t pid = out < 0 || err < 0 ? -1 : helper_start(&helper);
 	int status = pid < 0 ? -1 : helper_wait(pid, RESOLVE_TIMEOUT_MS);
 
+	read_text(out, text, sizeof(text));
+	said = take_reference(text, reference);
 	/* Late, or hpcbox isn't installed on this node: where it must work is the job's nodes. */
 	if (status < 0 || (WIFEXITED(status) && (WEXITSTATUS(status) == EXIT_UNREACHABLE
 	    || WEXITSTATUS(status) == EXIT_NOT_FOUND)))
 		return 0;
-	read_text(status == 0 ? out : err, text, sizeof(text));
-	if (status == 0 && is_digest(text)) {
-		*digest = strdup(text);
+	if (status != 0)
+		read_text(err, said = text, sizeof(text));
+	said[strcspn(said, "\n")] = '\0';
+	if (status == 0 && is_digest(said)) {
+		*digest = strdup(said);
 		return 0;
 	}
-	if (strncmp(text, "hpcbox: ", 8) == 0) {
-		say_line(text);
+	if (strncmp(said, "hpcbox: ", 8) == 0) {
+		say_line(said);
 	} else {
 		describe_status(status, text, sizeof(text));
-		say(NULL, "%s: hpcbox resolve failed: %s — try: hpcbox resolve '%s'", reference, text, reference);
+		say(NULL, "%s: hpcbox resolve failed: %s — try: hpcbox resolve '%s'", *reference, text, *reference);
 	}
 	return EXIT_NOT_STARTED;
 }
@@ -163,7 +184,7 @@ int client_decide(const struct options *options, const struct program *program)
 	if (code || !choose_image(&sources, &choice))
 		return code;
 	if (image_wanted(&choice) && !choice.digest && program)
-		code = resolve(program, choice.reference, &choice.digest);
+		code = resolve(program, &choice.reference, &choice.digest);
 	if (!code)
 		export_decision(options, &choice);
 	image_choice_clear(&choice);

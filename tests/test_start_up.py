@@ -40,7 +40,10 @@ def test_the_node_program_loads_nothing_beyond_the_list() -> None:
         "hpcbox.packets",
         "hpcbox.principals",
         "hpcbox.rootfs",
+        "hpcbox.rootfs.mounting",
         "hpcbox.rootfs.overlay",
+        "hpcbox.store",
+        "hpcbox.store.opened_layer",
     }
 
 

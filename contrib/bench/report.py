@@ -62,7 +62,7 @@ def publish(name: str, figures: list[Figure]) -> int:
         print(
             f"  {figure.metric:<46} {figure.value:>10.4g} {figure.unit:<6} {spread:<34} {verdict}"
         )
-    file = REPOSITORY / "build" / "bench" / f"{name}.json"
+    file = report_file(name)
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(figure), "met": figure.met} for figure in figures]
     file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -70,3 +70,8 @@ def publish(name: str, figures: list[Figure]) -> int:
     if failed:
         print("  a budget is missed and not waived", file=sys.stderr)
     return 1 if failed else 0
+
+
+def report_file(name: str) -> Path:
+    """Where publish puts a benchmark's figures."""
+    return REPOSITORY / "build" / "bench" / f"{name}.json"

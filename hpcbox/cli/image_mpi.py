@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcbox.errors import HpcboxError
-from hpcbox.image.reference import parse_fetchable
+from hpcbox.image.local_path import parse_typed
+from hpcbox.image.reference import FILE, FOLDER, LocalReference
 from hpcbox.ranks.asked_container import AskedContainer
 from hpcbox.ranks.process_manager import program_family
 from hpcbox.rootfs import elf, known_mpi, mpi
@@ -92,11 +93,14 @@ def _remembered(
     digest = container.digest
     if not digest:
         from hpcbox.image.digest import Digest  # noqa: PLC0415 - with it comes all of urllib3
-        from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
+        from hpcbox.image.sources import source_of  # noqa: PLC0415
 
         try:
-            reference = parse_fetchable(container.image, settings.default_registry)
-            digest = str(Digest.of(RegistrySource(reference, settings).resolve().body))
+            reference = parse_typed(container.image, settings.default_registry)
+            if isinstance(reference, LocalReference) and reference.form in (FOLDER, FILE):
+                # All of it would have to be read.
+                return None
+            digest = str(Digest.of(source_of(reference, settings).resolve().body))
         except HpcboxError:
             return None
     return known_mpi.recall(digest, environ)

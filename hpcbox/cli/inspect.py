@@ -9,18 +9,18 @@ from typing import Any
 from hpcbox import principals
 from hpcbox.errors import HpcboxError, ImageNotFound, ManifestInvalid, StoreError
 from hpcbox.image.digest import Digest
+from hpcbox.image.local_path import parse_typed
 from hpcbox.image.manifest import Manifest, parse_manifest
 from hpcbox.image.progress import size_text
-from hpcbox.image.reference import parse_fetchable
-from hpcbox.image.registry import RegistrySource
 from hpcbox.image.source import read_exactly
+from hpcbox.image.sources import source_of
 from hpcbox.image.verified import VerifiedStream
 from hpcbox.rootfs import known_mpi
 from hpcbox.rootfs.mpi import MpiSupport
 from hpcbox.settings import Settings
 from hpcbox.store import paths, records
 
-HELP = "Show an image's manifest, config and MPI, from the store or else from its registry."
+HELP = "Show an image's manifest, config and MPI, from the store or else from where it lies."
 EXAMPLES = """  hpcbox inspect registry.site:5000/mpich:1
   hpcbox inspect --json sha256:0123456789ab"""
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print what is known of the image.
 
     Raises:
-        HpcboxError: neither store nor registry has it.
+        HpcboxError: neither the store nor its origin has it.
     """
     principals.become_service(settings.service_user)
     try:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     except ImageNotFound:
         if arguments.image.startswith("sha256:"):
             raise
-        table = _from_registry(arguments.image, settings)
+        table = _from_source(arguments.image, settings)
     if arguments.json:
         supports = table.pop("mpi")
         table["mpi"] = None if supports is None else [one.as_json() for one in supports]
@@ -68,8 +68,8 @@ def _from_store(image: str, settings: Settings) -> dict[str, Any]:
     return {"digest": record.digest, "source": "store", "mpi": supports, **documents}
 
 
-def _from_registry(image: str, settings: Settings) -> dict[str, Any]:
-    source = RegistrySource(parse_fetchable(image, settings.default_registry), settings)
+def _from_source(image: str, settings: Settings) -> dict[str, Any]:
+    source = source_of(parse_typed(image, settings.default_registry), settings)
     resolved = source.resolve()
     manifest = parse_manifest(resolved.body, resolved.media_type)
     if not isinstance(manifest, Manifest):

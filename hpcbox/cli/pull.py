@@ -6,7 +6,9 @@ import os
 
 from hpcbox import principals
 from hpcbox.cli import fetching
-from hpcbox.image.reference import parse_fetchable
+from hpcbox.cli.fetching import IMAGE_HELP
+from hpcbox.image.digest import Digest
+from hpcbox.image.local_path import parse_typed
 from hpcbox.rootfs import known_mpi
 from hpcbox.settings import Settings
 from hpcbox.store import records
@@ -14,12 +16,15 @@ from hpcbox.store import records
 HELP = "Fetch an image into the store; an image that is there is only checked for being current."
 EXAMPLES = """  hpcbox pull debian:12
   hpcbox pull registry.site:5000/mpich:1
+  hpcbox pull oci-archive:image.tar
+  hpcbox pull ./image.sqsh
   hpcbox pull --json ghcr.io/owner/name@sha256:…"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of this verb."""
-    parser.add_argument("image", metavar="IMAGE", help="[REGISTRY/]NAME[:TAG][@DIGEST]")
+    parser.add_argument("image", metavar="IMAGE", help=IMAGE_HELP)
+    parser.add_argument("--digest", metavar="DIGEST", help="refuse any other image")
     parser.add_argument("--json", action="store_true", help="events and result as lines of JSON")
     parser.add_argument("--quiet", action="store_true", help="print the digest and nothing else")
 
@@ -30,10 +35,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     Raises:
         HpcboxError: the image can't be had, or the store can't take it.
     """
-    reference = parse_fetchable(arguments.image, settings.default_registry)
+    reference = parse_typed(arguments.image, settings.default_registry)
+    digest = Digest.parse(arguments.digest) if arguments.digest else None
     principals.become_service(settings.service_user)
     with fetching.reporter(json_lines=arguments.json, quiet=arguments.quiet) as report:
-        record = fetching.pulled(reference, settings, report)
+        record = fetching.pulled(reference, settings, report, digest)
     print(json.dumps(records.as_json(record)) if arguments.json else record.digest)
     # For `hpcbox srun` on nodes that share the user's home but not this store.
     known_mpi.remember_record(settings.store, record, os.environ)

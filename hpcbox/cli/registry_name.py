@@ -1,7 +1,7 @@
 """The registry that a verb is given, as references name it."""
 
 from hpcbox.errors import ReferenceInvalid, RequestError, shorten
-from hpcbox.image.reference import parse_fetchable
+from hpcbox.image.reference import Reference, parse
 from hpcbox.settings import Settings
 
 
@@ -14,8 +14,11 @@ def registry_of(text: str | None, settings: Settings) -> str:
     named = text or settings.default_registry
     host = named.removeprefix("https://").removeprefix("http://").removesuffix("/")
     try:
-        return parse_fetchable(f"{host}#name").registry
-    except ReferenceInvalid as error:
+        reference = parse(f"{host}#name")
+    except ReferenceInvalid:
+        reference = None
+    if not isinstance(reference, Reference):
         raise RequestError(
             f"'{shorten(named, 80)}' is no registry", hint="HOST or HOST:PORT is meant"
-        ) from error
+        )
+    return reference.registry

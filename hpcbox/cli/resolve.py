@@ -2,7 +2,9 @@
 
 The Slurm plugin runs this as the user when a job is submitted (`--wire`): all nodes then use the
 same image, whatever happens to its tag. Exit code 69 says that the registry could not be reached;
-the plugin then lets the nodes resolve.
+the plugin then lets the nodes resolve. For what lies on this machine a line `reference TEXT` comes
+first, at once, with the path as other machines need it: to read a large folder takes longer than
+the plugin waits.
 """
 
 import argparse
@@ -11,16 +13,19 @@ import queue
 import threading
 from dataclasses import replace
 
+from hpcbox.cli.fetching import IMAGE_HELP
 from hpcbox.errors import RegistryUnreachable
 from hpcbox.image.digest import Digest
-from hpcbox.image.reference import Reference, parse_fetchable
-from hpcbox.image.registry import RegistrySource
+from hpcbox.image.local_path import parse_typed
+from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.image.source import Resolved
+from hpcbox.image.sources import source_of
 from hpcbox.settings import Settings
 
 HELP = "Print the digest a reference stands for now, on this machine's platform."
 EXAMPLES = """  hpcbox resolve registry.site:5000/mpich:1
-  hpcbox resolve --json debian:12"""
+  hpcbox resolve --json debian:12
+  hpcbox resolve oci:images/mpich:1"""
 
 # The plugin waits for 5 s, start and end of this process included.
 _LIMIT_SECONDS = 4.5
@@ -28,7 +33,7 @@ _LIMIT_SECONDS = 4.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of this verb."""
-    parser.add_argument("image", metavar="IMAGE", help="[REGISTRY/]NAME[:TAG][@DIGEST]")
+    parser.add_argument("image", metavar="IMAGE", help=IMAGE_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--wire", action="store_true", help="the digest alone, for the plugin")
 
@@ -39,10 +44,18 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     Raises:
         ImageError: the registry doesn't have the image or can't be asked.
     """
-    reference = parse_fetchable(arguments.image, settings.default_registry)
-    resolved = _within_limit(reference, settings)
+    reference = parse_typed(arguments.image, settings.default_registry)
+    if isinstance(reference, LocalReference):
+        source = source_of(reference, settings)
+        if arguments.wire:
+            print(f"reference {reference}", flush=True)
+        resolved = source.resolve()
+    else:
+        resolved = _within_limit(reference, settings)
     digest = Digest.of(resolved.body)
-    pinned = f"{reference.registry}/{reference.repository}@{digest}"
+    pinned = str(digest)
+    if not isinstance(reference, LocalReference):
+        pinned = f"{reference.registry}/{reference.repository}@{digest}"
     if arguments.json:
         table = {"reference": str(reference), "digest": str(digest), "pinned": pinned}
         print(json.dumps({**table, "media_type": resolved.media_type}))
@@ -65,8 +78,7 @@ def _within_limit(reference: Reference, settings: Settings) -> Resolved:
 
     def ask() -> None:
         try:
-            source = RegistrySource(reference, hasty, limit_seconds=_LIMIT_SECONDS - 1)
-            answers.put(source.resolve())
+            answers.put(source_of(reference, hasty, limit_seconds=_LIMIT_SECONDS - 1).resolve())
         except Exception as error:  # noqa: BLE001 - raised again below
             answers.put(error)
 

@@ -8,13 +8,15 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcbox.cli import image_mpi
 from hpcbox.cluster import srun_facts
 from hpcbox.cluster.srun_facts import SrunFacts
 from hpcbox.errors import LaunchRefused, RequestError, SlurmUnavailable, one_line
+from hpcbox.image.local_path import parse_typed
+from hpcbox.image.reference import LocalReference
 from hpcbox.ranks import allocation, launch_commands, layout, process_manager, srun_options
 from hpcbox.ranks.allocation import Allocation, Shape
 from hpcbox.ranks.asked_container import AskedContainer, asked_container
@@ -119,7 +121,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _find_out(line: CommandLine, settings: Settings, environ: Mapping[str, str]) -> _Asked:
-    container = asked_container(line, environ)
+    container = _with_whole_path(asked_container(line, environ), settings)
     program = image_mpi.of_program(line.command, container, settings, environ)
     srun = srun_facts.ask(environ)
     job = allocation.here(environ)
@@ -140,6 +142,16 @@ def _find_out(line: CommandLine, settings: Settings, environ: Mapping[str, str])
     _refuse_singletons(line, program, choice, job, environ)
     note = _note(container, program, choice, environ)
     return _Asked(line, container, program, srun, job, choice, note)
+
+
+def _with_whole_path(container: AskedContainer, settings: Settings) -> AskedContainer:
+    """Return it with the path of an image on this machine as the nodes need it."""
+    if not container.image:
+        return container
+    reference = parse_typed(container.image, settings.default_registry)
+    if not isinstance(reference, LocalReference):
+        return container
+    return replace(container, image=str(reference))
 
 
 def _refuse_singletons(

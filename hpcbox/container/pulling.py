@@ -19,12 +19,14 @@ from hpcbox import packets
 from hpcbox.container import memory
 from hpcbox.container.root import Refused
 from hpcbox.image import relay
+from hpcbox.image.digest import Digest
+from hpcbox.image.local_path import parse_typed
+from hpcbox.image.noting import Noting
 from hpcbox.image.progress import PhaseLines, Progress
-from hpcbox.image.reference import Reference, parse_fetchable
-from hpcbox.image.registry import RegistrySource
+from hpcbox.image.sources import source_of
 from hpcbox.request import wire
 from hpcbox.rootfs.unpack import DirectorySink
-from hpcbox.settings import Settings, load_compiled, with_user_registries
+from hpcbox.settings import load_compiled, with_user_registries
 from hpcbox.store import writer
 from hpcbox.store.pull import Limits
 
@@ -74,10 +76,12 @@ def fetch(
     """
     settings = load_compiled(settings_path)
     request = wire.read(request_bytes)
-    reference = _pinned(request, settings)
-    memory.check(str(reference))
     # The plugin has cleared the environment; credentials stand in the user's home.
     os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
+    # Relative only where the client has no hpcbox that could make it whole.
+    folder = request.submit_dir or request.cwd
+    reference = parse_typed(request.image, settings.default_registry, folder)
+    memory.check(str(reference))
     show = PhaseLines(
         lambda line: packets.send(root, b"P", line.encode()), interval_seconds=_PROGRESS_SECONDS
     )
@@ -88,12 +92,12 @@ def fetch(
         show(shown)
         packets.send(root, b"N", _event(shown))
 
-    def notice(text: str) -> None:
-        report(Progress(f"{text}:", request.image))
-
+    # All nodes are to use what the client has resolved, if it has.
+    digest = Digest.parse(request.digest) if request.digest else None
     # Fetching with the user's credentials, it reaches registries as the user does.
     known = with_user_registries(settings)
-    relay.serve(writer_end, RegistrySource(reference, known, notice=notice), report)
+    noting = Noting(report)
+    relay.serve(writer_end, source_of(reference, known, digest, notice=noting.notice), noting)
 
 
 def _event(progress: Progress) -> bytes:
@@ -101,13 +105,6 @@ def _event(progress: Progress) -> bytes:
     if progress.bytes_total:
         words += ["done", str(progress.bytes_done), "total", str(progress.bytes_total)]
     return "\0".join(words).encode()
-
-
-def _pinned(request: wire.ContainerRequest, settings: Settings) -> Reference:
-    """Return the reference with the digest that the client has resolved, if it has."""
-    pinned = request.digest and not request.image.endswith(f"@{request.digest}")
-    text = f"{request.image}@{request.digest}" if pinned else request.image
-    return parse_fetchable(text, settings.default_registry)
 
 
 def write(

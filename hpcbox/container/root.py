@@ -11,6 +11,7 @@ import struct
 from hpcbox import kernel, packets
 from hpcbox.errors import NodeSetupFailed
 from hpcbox.rootfs import overlay
+from hpcbox.rootfs.mounting import LayerMounts
 
 # Where the container root is mounted, in the private mount namespace of one step.
 FOLDER = "/run/hpcbox"
@@ -55,20 +56,16 @@ def enter_private_namespace() -> None:
         raise NodeSetupFailed(f"cannot make a mount namespace: {error.strerror}") from error
 
 
-def mount_layers(
-    layers: list[int],
-    service: tuple[int, int],
-    user: tuple[int, int],
-    upper_bytes: int,
-    place: str = ROOT,
-) -> int:
-    """Stack the layers below a fresh tmpfs upper at a place; return a descriptor of the root.
+def stack(layers: LayerMounts, user: tuple[int, int], upper_bytes: int, place: str = ROOT) -> int:
+    """Stack the layers, which are closed, below a fresh tmpfs upper at a place.
+
+    Returns a descriptor of the root.
 
     Raises:
         NodeSetupFailed: the kernel refused.
     """
-    upper = _upper(user, upper_bytes)
-    overlay.stack(overlay.cloned_layers(layers, service, user), upper, place)
+    overlay.stack(layers.trees, _upper(user, upper_bytes), place)
+    layers.close()
     # A mount of a folder above the place (`/:/host`) is not to show the root within itself.
     kernel.mount(None, place, None, kernel.MS_UNBINDABLE)
     return os.open(place, os.O_PATH | os.O_CLOEXEC)

@@ -15,7 +15,9 @@ from hpcbox.container.mounts import folder_mounts, kernel_mounts
 from hpcbox.errors import NodeSetupFailed
 from hpcbox.request.mounts import NODEV, NOEXEC, NOSUID, Mount
 from hpcbox.request.wire import ContainerRequest
+from hpcbox.rootfs.mounting import LayerMounts
 from hpcbox.store import images
+from hpcbox.store.opened_layer import OpenedLayer
 
 OWN_FOLDER = "/run/hpcbox"
 
@@ -103,8 +105,7 @@ def make(plan: Plan) -> Made:
     user = (os.geteuid(), os.getegid())
     # Opened in this mount namespace, before the root covers the store: the user can mount these.
     sources = places.open_sources(plan.mounts())
-    layers = images.open_layers(plan.store, plan.record)
-    root = _mount_layers(layers, user, plan)
+    root = _stack_layers(images.open_layers(plan.store, plan.record), user, plan)
     identity.write_files(root)
     made: list[Mount] = []
     notes: tuple[str, ...] = ()
@@ -137,12 +138,15 @@ def _attach_shared_memory(root: int, user: tuple[int, int]) -> None:
     os.close(target)
 
 
-def _mount_layers(layers: list[int], user: tuple[int, int], plan: Plan) -> int:
-    # The store is a folder that exists for sure, and that no container needs to see.
+def _stack_layers(forms: list[OpenedLayer], user: tuple[int, int], plan: Plan) -> int:
+    layers = LayerMounts(user, user)
     try:
-        return container_root.mount_layers(layers, user, user, plan.upper_bytes, plan.store)
+        for form in forms:
+            layers.add(form)
+        # The store is a folder that exists for sure, and that no container needs to see.
+        return container_root.stack(layers, user, plan.upper_bytes, plan.store)
     except NodeSetupFailed as error:
-        raise NodeSetupFailed(error.message, hint=_kernel_hint()) from error
+        raise NodeSetupFailed(error.message, hint=error.hint or _kernel_hint()) from error
     except OSError as error:
         raise NodeSetupFailed(
             f"cannot mount the container's root: {error.strerror}", hint=_kernel_hint()

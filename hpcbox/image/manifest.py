@@ -78,6 +78,21 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class LayoutEntry:
+    """A manifest or index that the index.json of an image layout names.
+
+    Attributes:
+        name: org.opencontainers.image.ref.name, or "".
+        platform: None when it isn't said.
+        descriptor: of the manifest or index.
+    """
+
+    name: str
+    platform: Platform | None
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True, slots=True)
 class ImageConfig:
     """What a container needs of an image's config; diff_ids from bottom to top."""
 
@@ -122,6 +137,28 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest | Index:
     if config.size_bytes > MAXIMUM_BYTES:
         raise ManifestInvalid(f"image config has {config.size_bytes} bytes, limit {MAXIMUM_BYTES}")
     return Manifest(kind, config, layers)
+
+
+def parse_layout(body: bytes) -> tuple[LayoutEntry, ...]:
+    """Read the index.json of an OCI image layout.
+
+    Raises:
+        ManifestInvalid: the bytes break the specification.
+    """
+    document = _document(body, "index.json")
+    found = []
+    for item in _list(document, "manifests"):
+        descriptor = _descriptor(item, "index.json")
+        if descriptor.media_type not in media_types.MANIFESTS + media_types.INDEXES:
+            continue
+        annotations = _table(item.get("annotations") or {}, "annotations of index.json")
+        platform = item.get("platform")
+        offered = None
+        if isinstance(platform, dict):
+            offered = Platform(_text(platform, "os"), _text(platform, "architecture"))
+        name = _text(annotations, "org.opencontainers.image.ref.name")
+        found.append(LayoutEntry(name, offered, descriptor))
+    return tuple(found)
 
 
 def choose_platform(index: Index, platform: Platform) -> Descriptor:

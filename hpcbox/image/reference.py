@@ -6,28 +6,37 @@
     a path to a .sqsh, .squashfs or .erofs file
 
 The grammar of names, tags and registries is distribution/reference's; the rule that tells a
-registry from the first part of a name is Docker's (a dot, a colon or `localhost`). Every form is
-known here; which of them can be fetched is decided where they are used.
+registry from the first part of a name is Docker's (a dot, a colon or `localhost`). Nothing here
+looks at a disk or a network: where DIR ends and REF begins is told by what is there
+(`oci_layout.py`), and a relative path gets its folder by `local_path.py`.
 """
 
 import re
 from dataclasses import dataclass
 
-from hpcbox.errors import ImageError, ReferenceInvalid, RequestError, shorten
+from hpcbox.errors import ImageError, ReferenceInvalid, shorten
 from hpcbox.image.digest import Digest
 
 DOCKER_HUB = "docker.io"
 DEFAULT_TAG = "latest"
 
-_LOCAL_FORMS = {
-    "dockerd://": "an image of the local Docker daemon",
-    "podman://": "an image of the local Podman",
-    "oci-archive:": "an OCI archive",
-    "docker-archive:": "a Docker archive",
-    "oci:": "an OCI layout folder",
-    "dir:": "a folder",
-}
+OCI_FOLDER = "oci:"
+OCI_ARCHIVE = "oci-archive:"
+DOCKER_ARCHIVE = "docker-archive:"
+FOLDER = "dir:"
+FILE = "path"
+DOCKER_ENGINE = "dockerd://"
+PODMAN_ENGINE = "podman://"
+
+_PATH_FORMS = (OCI_ARCHIVE, DOCKER_ARCHIVE, OCI_FOLDER, FOLDER)
+_FORMS = (DOCKER_ENGINE, PODMAN_ENGINE, *_PATH_FORMS)
 _FILE_SUFFIXES = (".sqsh", ".squashfs", ".erofs")
+# What other tools call these things.
+_OTHER_WORDS = {
+    "docker-daemon:": DOCKER_ENGINE,
+    "containers-storage:": PODMAN_ENGINE,
+    "file://": "",
+}
 _MAXIMUM_LENGTH = 1024
 _NAME_PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -72,16 +81,22 @@ class LocalReference:
     """An image that lies on this machine.
 
     Attributes:
-        form: the form's prefix, as `oci:`, or `path` for a file system image.
-        location: what follows the prefix.
+        form: OCI_FOLDER, OCI_ARCHIVE, DOCKER_ARCHIVE, FOLDER, FILE (a file system image),
+            DOCKER_ENGINE or PODMAN_ENGINE.
+        location: what follows the prefix: a path, with :REF behind it or not, or a name.
     """
 
     form: str
     location: str
 
+    @property
+    def has_path(self) -> bool:
+        """Whether the location is a path."""
+        return self.form == FILE or self.form in _PATH_FORMS
+
     def __str__(self) -> str:
-        """The text as it was typed."""
-        return self.location if self.form == "path" else f"{self.form}{self.location}"
+        """The text as it was typed, which parses to an equal value."""
+        return self.location if self.form == FILE else f"{self.form}{self.location}"
 
 
 def parse(text: str, default_registry: str = DOCKER_HUB) -> Reference | LocalReference:
@@ -93,43 +108,46 @@ def parse(text: str, default_registry: str = DOCKER_HUB) -> Reference | LocalRef
         ReferenceInvalid: the text is no reference; says what is wrong and what was meant.
     """
     _check_characters(text)
-    for form in _LOCAL_FORMS:
+    for word, form in _OTHER_WORDS.items():
+        if text.startswith(word):
+            meant = shorten(f"{form}{text.removeprefix(word)}", 120)
+            raise _invalid(text, f"'{word}' is unknown", f"'{meant}' may be meant")
+    for form in _FORMS:
         if text.startswith(form):
-            location = text.removeprefix(form)
-            if not location:
-                raise _invalid(text, f"nothing follows '{form}'")
-            return LocalReference(form, location)
+            return _local(text, form)
     if text.startswith(("/", "./", "../", "~")) or text.lower().endswith(_FILE_SUFFIXES):
         return _file(text)
     return _in_registry(text, default_registry)
 
 
-def parse_fetchable(text: str, default_registry: str = DOCKER_HUB) -> Reference:
-    """Return the registry reference of the text: the only form that can be fetched so far.
-
-    Raises:
-        ReferenceInvalid: the text is no reference.
-        RequestError: it is one of a form that is not supported yet.
-    """
-    reference = parse(text, default_registry)
-    if isinstance(reference, LocalReference):
-        kind = _LOCAL_FORMS.get(reference.form, "a file system image")
-        raise RequestError(
-            f"image '{shorten(text, 120)}' is {kind}, which is not supported yet",
-            hint="push it to a registry and name it as REGISTRY/NAME:TAG",
-        )
-    return reference
+def _local(text: str, form: str) -> LocalReference:
+    location = text.removeprefix(form)
+    if not location:
+        raise _invalid(text, f"nothing follows '{form}'")
+    if location.startswith("//"):
+        meant = shorten(form + location.removeprefix("//"), 120)
+        raise _invalid(text, f"'{form}' takes no slashes of its own", f"'{meant}' may be meant")
+    if form in (DOCKER_ENGINE, PODMAN_ENGINE) and " " in location:
+        raise _invalid(text, "it holds the character ' '")
+    return LocalReference(form, location)
 
 
 def _file(text: str) -> LocalReference:
-    if not text.lower().endswith(_FILE_SUFFIXES):
+    lower = text.lower()
+    if lower.endswith(_FILE_SUFFIXES):
+        return LocalReference(FILE, text)
+    if lower.endswith((".tar", ".tar.gz", ".tgz")):
         raise _invalid(
-            text, "a path must end in .sqsh, .squashfs or .erofs", "a folder is written dir:PATH"
+            text, "a tar needs a word before its path", f"{OCI_ARCHIVE} or {DOCKER_ARCHIVE}"
         )
-    return LocalReference("path", text)
+    raise _invalid(
+        text, "a path must end in .sqsh, .squashfs or .erofs", "a folder is written dir:PATH"
+    )
 
 
 def _in_registry(text: str, default_registry: str) -> Reference:
+    if " " in text:
+        raise _invalid(text, "it holds the character ' '", "REGISTRY/NAME:TAG has none")
     rest = text.removeprefix("docker://")
     _check_scheme(text, rest)
     rest, digest = _split_digest(text, rest)
@@ -155,10 +173,9 @@ def _check_characters(text: str) -> None:
     if len(text) > _MAXIMUM_LENGTH:
         raise _invalid(text, f"it has {len(text)} characters, {_MAXIMUM_LENGTH} are allowed")
     for character in text:
-        if character.isspace() or not character.isprintable():
+        # Of all blanks only the plain one is printable: it may stand in a path.
+        if not character.isprintable():
             raise _invalid(text, f"it holds the character {character!r}")
-        if 0xDC80 <= ord(character) <= 0xDCFF:
-            raise _invalid(text, "it is not UTF-8")
 
 
 def _check_scheme(text: str, rest: str) -> None:
@@ -170,7 +187,7 @@ def _check_scheme(text: str, rest: str) -> None:
     raise _invalid(
         text,
         f"'{shorten(scheme, 40)}://' is unknown",
-        f"known: docker://, {', '.join(_LOCAL_FORMS)}",
+        f"known: docker://, {', '.join(_FORMS)}",
     )
 
 

@@ -6,6 +6,7 @@ writer asks, this side answers with descriptors: blobs go through pipes.
 
 import os
 import threading
+from dataclasses import fields as fields_of
 from io import FileIO
 from typing import Any
 
@@ -129,12 +130,8 @@ def _descriptor(message: dict[str, Any]) -> Descriptor:
 
 
 def _progress(message: dict[str, Any]) -> Progress:
-    return Progress(
-        phase=str(message["phase"]),
-        image=str(message["image"]),
-        layers_done=int(message["layers_done"]),
-        layers=int(message["layers"]),
-        bytes_done=int(message["bytes_done"]),
-        bytes_total=int(message["bytes_total"]),
-        seconds=float(message["seconds"]),
-    )
+    kinds = {item.name: type(item.default) for item in fields_of(Progress)}
+    numbers = {
+        name: kind(message.get(name, 0)) for name, kind in kinds.items() if kind in (int, float)
+    }
+    return Progress(str(message["phase"]), str(message["image"]), **numbers)

@@ -1,8 +1,9 @@
 """What the store asks of a place that images come from.
 
 A source is bound to one image reference when it is made. Registries implement this directly
-(`registry.py`), the writer of a node's store through a relay (`relay_source.py`); engines and
-archives will. Nothing that a source hands out is verified: its readers verify.
+(`registry.py`), layouts, archives, folders and file system images of this machine too
+(`sources.py` chooses), the writer of a node's store through a relay (`relay_source.py`). Nothing
+that a source hands out is verified: its readers verify.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ class Resolved:
     Attributes:
         body: the manifest's bytes; their sha256 is the image's digest.
         media_type: what the source says they are.
-        registry: where they came from, as HOST[:PORT].
-        repository: the name inside the registry.
+        registry: where they came from, as HOST[:PORT]; `oci`, `dir` … for what lay on a machine.
+        repository: the name inside the registry; the path of what lay on a machine.
         reference: the reference's text in its canonical form.
     """
 
@@ -47,6 +48,24 @@ class ByteStream(Protocol):
 
     def abort(self) -> None:
         """End a read that another thread is waiting in; that thread still closes the stream."""
+
+
+class Bytes:
+    """Bytes that are there already, as a ByteStream."""
+
+    def __init__(self, content: bytes) -> None:
+        self._left = content
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes, none at the end."""
+        piece, self._left = self._left[:size], self._left[size:]
+        return piece
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def abort(self) -> None:
+        """Do nothing: nobody waits in a read."""
 
 
 class ImageSource(Protocol):

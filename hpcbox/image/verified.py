@@ -80,5 +80,5 @@ class VerifiedStream:
     def _mismatch(self, reason: str) -> DigestMismatch:
         return DigestMismatch(
             f"{self._what} {self._digest} is not what was asked for: {reason}",
-            hint="nothing of it was kept; the registry or something before it alters what it sends",
+            hint="nothing of it was kept; where it lies, or something on its way, alters it",
         )

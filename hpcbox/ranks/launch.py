@@ -333,14 +333,15 @@ def _resolve(image: str, settings: Settings) -> str:
         ImageError: there is no such image, or it is refused.
     """
     from hpcbox.image.digest import Digest  # noqa: PLC0415 - only with an image
-    from hpcbox.image.reference import parse_fetchable  # noqa: PLC0415
-    from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
+    from hpcbox.image.local_path import parse_typed  # noqa: PLC0415
+    from hpcbox.image.reference import Reference  # noqa: PLC0415
+    from hpcbox.image.sources import source_of  # noqa: PLC0415
 
-    reference = parse_fetchable(image, settings.default_registry)
-    if reference.digest is not None:
+    reference = parse_typed(image, settings.default_registry)
+    if isinstance(reference, Reference) and reference.digest is not None:
         return str(reference.digest)
     with suppress(RegistryUnreachable):
-        return str(Digest.of(RegistrySource(reference, settings).resolve().body))
+        return str(Digest.of(source_of(reference, settings).resolve().body))
     return ""
 
 

@@ -39,10 +39,8 @@ class Pull:
         self, key: int, host: "HostProcesses", order: "Order", environment: dict[str, str]
     ) -> None:
         """Begin to pull the order's image."""
-        reference = order.image
-        if order.digest and "@" not in reference:
-            reference = f"{reference}@{order.digest}"
-        argv = [sys.executable, "-m", "hpcbox", "pull", "--json", reference]
+        digest = ("--digest", order.digest) if order.digest else ()
+        argv = [sys.executable, "-m", "hpcbox", "pull", "--json", *digest, order.image]
         null = os.open(os.devnull, os.O_RDONLY)
         ends = []
         for take in (self._take_result, self._take_progress):

@@ -10,11 +10,10 @@ root is refused where such a process would stay at it.
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Callable
 
 from hpcbox import kernel
 from hpcbox.errors import LayerRejected
-from hpcbox.rootfs import whiteouts
+from hpcbox.rootfs.notes import Notes
 
 MAXIMUM_DEPTH = 256
 """Folders inside each other; removing such a tree takes as many open descriptors."""
@@ -59,35 +58,24 @@ class Beneath:
 
     Attributes:
         root: descriptor of the root, for reading its names.
-        implied: folders that were made because something lies in them, without an entry of their
-            own (path → whether a symlink of this layer led there), parents first.
-        hiding: folders that took the place of a whiteout of the same layer: they hide all of their
-            name that lies below.
+        notes: what is known of the folders beyond what the disk shows.
     """
 
     def __init__(self, folder: str) -> None:
         self.root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        self.implied: dict[bytes, bool] = {}
-        self.hiding: set[bytes] = set()
+        self.notes = Notes()
         self._known: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
 
     def close(self) -> None:
         """Close all descriptors."""
-        self._close_known()
+        self.drop()
         os.close(self.root)
 
-    def drop(self, gone: Callable[[bytes], bool] | None, keep: tuple[int, ...]) -> None:
-        """Forget what is known of folders that are gone; without `gone` a symlink was removed.
+    def drop(self, keep: tuple[int, ...] = ()) -> None:
+        """Forget where paths lead, as a folder or symlink is gone that may have been on their way.
 
-        Descriptors are dropped, except for those in use (`keep`): what was removed may have been
-        on the way to them.
+        Descriptors in use are kept open (`keep`).
         """
-        if gone is not None:
-            self.implied = {path: linked for path, linked in self.implied.items() if not gone(path)}
-            self.hiding = {path for path in self.hiding if not gone(path)}
-        self._close_known(keep)
-
-    def _close_known(self, keep: tuple[int, ...] = ()) -> None:
         for path, (descriptor, _) in list(self._known.items()):
             if descriptor not in keep:
                 os.close(descriptor)
@@ -159,36 +147,15 @@ class Beneath:
                 if not make:
                     raise
                 _make_folder(part, parent, len(real), entry)
-                self.implied[path] = linked
+                self.notes.imply(path, linked=linked)
                 return None
             if stat.S_ISDIR(status.st_mode):
                 return None
             if stat.S_ISLNK(status.st_mode):
                 return os.readlink(part, dir_fd=parent)
-            if not whiteouts.is_whiteout(status):
-                raise rejected(entry, f"'{os.fsdecode(path)}' on its path is no folder")
-            if not make:
-                raise FileNotFoundError
-            self.replace_whiteout(part, parent, path)
-            return None
+            raise rejected(entry, f"'{os.fsdecode(path)}' on its path is no folder")
         finally:
             os.close(parent)
-
-    def replace_whiteout(self, name: bytes, parent: int, path: bytes) -> None:
-        """Put a folder where a whiteout of this layer stood: it hides what lies below."""
-        os.unlink(name, dir_fd=parent)
-        os.mkdir(name, 0o700, dir_fd=parent)
-        self.hide(name, parent, path)
-
-    def hide(self, name: bytes, parent: int, path: bytes) -> None:
-        """Mark a folder: all of its name that lies below is hidden."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        folder = os.open(name, flags, dir_fd=parent)
-        try:
-            whiteouts.make_opaque(folder)
-        finally:
-            os.close(folder)
-        self.hiding.add(path)
 
 
 def _make_folder(name: bytes, parent: int, depth: int, entry: bytes) -> None:

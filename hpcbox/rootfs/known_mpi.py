@@ -12,10 +12,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from hpcbox.errors import StoreError
-from hpcbox.rootfs import mpi
+from hpcbox.rootfs import mpi, stack
 from hpcbox.rootfs.mpi_library import MPICH, OPEN_MPI, PMI1, PMI2, PMIX
 from hpcbox.rootfs.root_files import StackedRoot
-from hpcbox.rootfs.stack import Stack
 from hpcbox.store import images, layers, paths
 
 _VERSION = 1
@@ -37,14 +36,15 @@ def opened_root(store: str, record: images.ImageRecord) -> Iterator[StackedRoot]
     """Give the files of an image in the store.
 
     Raises:
-        StoreError: a layer can't be opened.
+        StoreError: a layer can't be opened or read.
     """
-    layers_opened = images.open_layers(store, record)
+    forms = images.open_layers(store, record)
     try:
-        yield StackedRoot(Stack(layers_opened))
+        with stack.opened(forms) as layers_seen:
+            yield StackedRoot(layers_seen)
     finally:
-        for descriptor in layers_opened:
-            os.close(descriptor)
+        for form in forms:
+            form.close()
 
 
 def remember_record(store: str, record: images.ImageRecord, environ: Mapping[str, str]) -> None:

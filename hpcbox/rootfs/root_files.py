@@ -78,7 +78,7 @@ class StackedRoot:
 
     def open(self, path: str) -> int:
         """Open a regular file for reading; see RootFiles."""
-        return _only_file(self._stack.open(self._real(path), _FILE))
+        return _only_file(self._stack.open(self._real(path)))
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder; see RootFiles."""
@@ -99,7 +99,7 @@ class StackedRoot:
             found = self._stack.look(b"/".join([*real, part]))
             if found is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            if not found.is_symlink:
+            if found.kind != stat.S_IFLNK:
                 real.append(part)
                 continue
             symlinks += 1

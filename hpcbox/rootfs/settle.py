@@ -8,162 +8,160 @@ that layers are applied one on the other):
 - such a folder may exist below with another mode than 0755 (`tmp`), which the image keeps;
 - a hardlink to a file below: both names are one file in the image.
 
-A layer in such a case is copied once more for that stack, as hardlinks of its files: no data.
-Most layers list all their folders and never come here.
+A layer in such a case is copied once more for that stack, without its data: a folder's files as
+hardlinks, an erofs image as another index over the same file. Most layers list all their folders
+and never come here. The rules stand here once; the forms bring a copy that can be changed each.
 """
 
 import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
 
 from hpcbox.errors import LayerRejected
-from hpcbox.rootfs import whiteouts
-from hpcbox.rootfs.beneath import Beneath, clean, rejected
-from hpcbox.rootfs.stack import Found, Stack
-from hpcbox.store import trees
+from hpcbox.rootfs import stack
+from hpcbox.rootfs.beneath import clean, rejected
+from hpcbox.rootfs.layer_view import LayerFolder
+from hpcbox.rootfs.stack import Stack
+from hpcbox.rootfs.tree import FOLDER, SYMLINK, Node
+from hpcbox.store.opened_layer import OpenedLayer, open_layer
 from hpcbox.store.sink import Needs
 
 _IMPLIED_MODE = 0o755
 _MAXIMUM_SYMLINKS = 40
-_READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class LayerCopy(Protocol):
+    """A layer's copy that can be changed. Paths are real, without symlinks; b"" is the root."""
+
+    def view(self) -> LayerFolder:
+        """Return the copy as it is, for looking; to be closed."""
+
+    def has_folder(self, path: bytes) -> bool:
+        """Whether a folder stands at a path."""
+
+    def make_folder(self, path: bytes) -> None:
+        """Make a folder in one that is there."""
+
+    def dress(self, path: bytes, like: Node) -> None:
+        """Give a folder another one's mode and time."""
+
+    def take(self, path: bytes) -> None:
+        """Take a folder away, for `merge`."""
+
+    def merge(self, path: bytes) -> None:
+        """Move what is in the folder that was taken to another; what stands there is replaced."""
+
+    def link(self, below: Stack, file: bytes, path: bytes) -> None:
+        """Give a file of the layers below, which is no folder, a name here unless it is taken.
+
+        All names that one file gets are hardlinks of each other.
+        """
+
+    def finish(self) -> None:
+        """Write what isn't written yet.
+
+        Raises:
+            OSError: the disk can't take it.
+        """
+
+
+@contextmanager
+def opened(layer_folders: Sequence[int]) -> Iterator[list[OpenedLayer]]:
+    """Open the forms of layers by descriptors of their folders.
+
+    Raises:
+        OSError: one can't be opened.
+    """
+    with ExitStack() as closing:
+        found = []
+        for layer in layer_folders:
+            found.append(open_layer(layer))
+            closing.callback(found[-1].close)
+        yield found
 
 
 def fits(needs: Needs, below: Sequence[int]) -> bool:
-    """Say whether a layer with these needs may lie as it is on these layers (bottom first).
+    """Say whether a layer with these needs may lie as it is on these layers.
+
+    `below` are descriptors of layer folders, bottom first; the layers may have any form.
 
     Raises:
         LayerRejected: an entry leads through a symlink to a folder that the image doesn't have.
+        StoreError: a layer below can't be read.
     """
-    stack = Stack(below)
     linked = set(needs.linked_folders)
     fitting = not needs.links
-    for folder in needs.folders:
-        found = stack.look(os.fsencode(folder)) if below else None
-        if found is None and folder in linked:
-            raise LayerRejected(folder, "a symlink leads there, and the image has no such folder")
-        if found is None:
-            continue
-        other_mode = stat.S_IMODE(found.status.st_mode) != _IMPLIED_MODE
-        if found.is_symlink or (found.is_folder and other_mode):
-            fitting = False
+    with opened(below) as below_forms, stack.opened(below_forms) as under:
+        for folder in needs.folders:
+            found = under.look(os.fsencode(folder)) if below else None
+            if found is None and folder in linked:
+                raise _leads_nowhere(os.fsencode(folder))
+            if found is None:
+                continue
+            other_mode = found.mode != _IMPLIED_MODE
+            if found.kind == SYMLINK or (found.kind == FOLDER and other_mode):
+                fitting = False
     return fitting
 
 
-def settle(needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
-    """Make the form that a layer has on these layers, in a folder that is empty.
+def settle(needs: Needs, copy: LayerCopy, below: Sequence[OpenedLayer]) -> None:
+    """Change a layer's copy to what belongs on these layers (bottom first).
 
     Raises:
         LayerRejected: a symlink of the layers below leads out of the image or nowhere, or a
             hardlink has no target.
-        OSError: the folder can't be written.
+        OSError: the copy can't be written.
+        StoreError: a layer below can't be read.
     """
-    beneath = Beneath(folder)
-    aside = f"{folder}.aside"
-    os.mkdir(aside, 0o700)
-    try:
-        _Settling(needs, layer, below, beneath, aside).run()
-    finally:
-        beneath.close()
-        trees.remove(aside)
+    with stack.opened(below) as under:
+        _Settling(needs, copy, under).run()
+        copy.finish()
 
 
 class _Settling:
-    def __init__(
-        self, needs: Needs, layer: int, below: Sequence[int], beneath: Beneath, aside: str
-    ) -> None:
+    def __init__(self, needs: Needs, copy: LayerCopy, below: Stack) -> None:
         self._needs = needs
-        self._layer = layer
-        self._beneath = beneath
-        self._aside = os.fsencode(aside)
-        self._below = Stack(below)
-        self._whole = Stack([*below, beneath.root])
-        self._modes: dict[tuple[int, int], tuple[int, int, bool]] = {}
+        self._copy = copy
+        self._below = below
 
     def run(self) -> None:
-        self._copy(self._layer, self._beneath.root)
         linked = set(self._needs.linked_folders)
         for folder in self._needs.folders:
             self._settle_folder(os.fsencode(folder), must_exist=folder in linked)
         for name, target in self._needs.links:
             self._settle_link(os.fsencode(name), clean(os.fsencode(target), os.fsencode(name)))
-        self._finish(self._beneath.root)
-
-    def _copy(self, source: int, copy: int) -> None:
-        """Copy a folder's content: folders anew, all else as hardlinks."""
-        self._note(copy, os.fstat(source), timed=True)
-        for attribute in os.listxattr(source):
-            if attribute.startswith("user."):
-                os.setxattr(copy, attribute, os.getxattr(source, attribute))
-        for name in map(os.fsencode, os.listdir(source)):
-            if not stat.S_ISDIR(os.lstat(name, dir_fd=source).st_mode):
-                os.link(name, name, src_dir_fd=source, dst_dir_fd=copy, follow_symlinks=False)
-                continue
-            os.mkdir(name, 0o700, dir_fd=copy)
-            inner, inner_copy = (os.open(name, _READ_FOLDER, dir_fd=at) for at in (source, copy))
-            try:
-                self._copy(inner, inner_copy)
-            finally:
-                os.close(inner)
-                os.close(inner_copy)
-
-    def _note(self, folder: int, status: os.stat_result, *, timed: bool) -> None:
-        # By inode: a folder may be moved before it gets its mode.
-        own = os.fstat(folder)
-        mode = stat.S_IMODE(status.st_mode)
-        self._modes[own.st_dev, own.st_ino] = (mode, status.st_mtime_ns, timed)
 
     def _settle_folder(self, folder: bytes, *, must_exist: bool) -> None:
         parent, _, name = folder.rpartition(b"/")
         real = _joined(self._resolved(parent, folder), name)
-        if not self._has_folder(real):
+        if not self._copy.has_folder(real):
             # It went along when the folder that holds it was moved onto another.
             return
         found = self._below.look(real)
         if found is None and must_exist:
-            raise rejected(folder, "a symlink leads there, and the image has no such folder")
-        if found is not None and found.is_folder:
-            self._take_mode(real, found)
-        elif found is not None and found.is_symlink:
-            self._move(real, folder)
-
-    def _move(self, real: bytes, folder: bytes) -> None:
-        """Move what lies in a folder to where the symlink of its name below leads."""
-        aside = self._aside + b"/" + b"%d" % len(self._modes)
-        parent, _, name = real.rpartition(b"/")
-        source = self._beneath.open(parent)
-        try:
-            os.rename(name, aside, src_dir_fd=source)
-        finally:
-            os.close(source)
-        target = self._resolved(real, folder)
-        self._ensure(target)
-        moved = os.open(aside, _READ_FOLDER)
-        onto = self._beneath.open(target, _READ_FOLDER)
-        try:
-            _merge(moved, onto)
-        finally:
-            os.close(moved)
-            os.close(onto)
+            raise _leads_nowhere(folder)
+        if found is not None and found.kind == FOLDER:
+            self._copy.dress(real, found)
+        elif found is not None and found.kind == SYMLINK:
+            # What lies in it goes where the symlink of its name below leads.
+            self._copy.take(real)
+            target = self._resolved(real, folder)
+            self._ensure(target)
+            self._copy.merge(target)
 
     def _settle_link(self, name: bytes, target: bytes) -> None:
         target_parent, _, target_name = target.rpartition(b"/")
         real = _joined(self._resolved(target_parent, name), target_name)
         found = self._below.look(real)
-        if found is None or found.is_folder:
+        if found is None or found.kind == FOLDER:
             raise rejected(name, f"a hardlink to '{os.fsdecode(target)}', which no layer has")
         parent, _, link_name = name.rpartition(b"/")
         place = self._resolved(parent, name)
         # Both names go into this layer, so that they stay one file where the image is written to.
         for path in (real, _joined(place, link_name)):
-            folder, _, last = path.rpartition(b"/")
-            self._ensure(folder)
-            opened = self._beneath.open(folder)
-            try:
-                self._below.link(real, opened, last)
-            except FileExistsError:
-                continue
-            finally:
-                os.close(opened)
+            self._ensure(path.rpartition(b"/")[0])
+            self._copy.link(self._below, real, path)
 
     def _resolved(self, folder: bytes, entry: bytes) -> bytes:
         """Return the real path of a folder of the whole stack, this layer on top."""
@@ -179,11 +177,11 @@ class _Settling:
                     raise rejected(entry, "a symlink below it leads out of the image")
                 real.pop()
                 continue
-            found = self._whole.look(b"/".join([*real, part]))
-            if found is None or not (found.is_folder or found.is_symlink):
+            found = self._look_in_whole(b"/".join([*real, part]))
+            if found is None or found.kind not in (FOLDER, SYMLINK):
                 shown = os.fsdecode(b"/".join([*real, part]))
                 raise rejected(entry, f"its path leads to '{shown}', which is no folder")
-            if found.is_folder:
+            if found.kind == FOLDER:
                 real.append(part)
                 continue
             symlinks += 1
@@ -194,76 +192,29 @@ class _Settling:
             left += found.target.split(b"/")[::-1]
         return b"/".join(real)
 
+    def _look_in_whole(self, path: bytes) -> Node | None:
+        view = self._copy.view()
+        try:
+            return self._below.covered_by(view).look(path)
+        finally:
+            view.close()
+
     def _ensure(self, real: bytes) -> None:
-        """Make a folder, which the layers below have, in this layer, with the modes from below."""
+        """Make a folder, which the layers below have, in this layer, dressed as below."""
         made: list[bytes] = []
         for part in real.split(b"/") if real else []:
-            above = b"/".join(made)
             made.append(part)
             path = b"/".join(made)
-            if self._has_folder(path):
+            if self._copy.has_folder(path):
                 continue
-            parent = self._beneath.open(above)
-            try:
-                os.mkdir(part, 0o700, dir_fd=parent)
-            finally:
-                os.close(parent)
+            self._copy.make_folder(path)
             found = self._below.look(path)
             if found is not None:
-                self._take_mode(path, found)
-
-    def _take_mode(self, real: bytes, found: Found) -> None:
-        folder = self._beneath.open(real, _READ_FOLDER)
-        try:
-            self._note(folder, found.status, timed=False)
-        finally:
-            os.close(folder)
-
-    def _has_folder(self, real: bytes) -> bool:
-        try:
-            os.close(self._beneath.open(real))
-        except OSError:
-            return False
-        return True
-
-    def _finish(self, folder: int) -> None:
-        """Give all folders their modes and times, deepest first."""
-        for name in map(os.fsencode, os.listdir(folder)):
-            if stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
-                inner = os.open(name, _READ_FOLDER, dir_fd=folder)
-                try:
-                    self._finish(inner)
-                finally:
-                    os.close(inner)
-        own = os.fstat(folder)
-        mode, mtime_ns, timed = self._modes.get((own.st_dev, own.st_ino), (_IMPLIED_MODE, 0, False))
-        os.fchmod(folder, mode)
-        if timed:
-            os.utime(folder, ns=(mtime_ns, mtime_ns))
+                self._copy.dress(path, found)
 
 
-def _merge(moved: int, onto: int) -> None:
-    """Move a folder's content into another; what stands there already is replaced."""
-    if whiteouts.is_opaque(moved):
-        whiteouts.make_opaque(onto)
-    for name in map(os.fsencode, os.listdir(moved)):
-        if _is_folder(name, moved) and _is_folder(name, onto):
-            inner, inner_onto = (os.open(name, _READ_FOLDER, dir_fd=at) for at in (moved, onto))
-            try:
-                _merge(inner, inner_onto)
-            finally:
-                os.close(inner)
-                os.close(inner_onto)
-            continue
-        trees.remove(name, parent=onto)
-        os.rename(name, name, src_dir_fd=moved, dst_dir_fd=onto)
-
-
-def _is_folder(name: bytes, parent: int) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode)
-    except FileNotFoundError:
-        return False
+def _leads_nowhere(folder: bytes) -> LayerRejected:
+    return rejected(folder, "a symlink leads there, and the image has no such folder")
 
 
 def _joined(folder: bytes, name: bytes) -> bytes:

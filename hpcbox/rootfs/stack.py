@@ -1,72 +1,60 @@
-"""What a stack of directory layers shows, read without mounting it: overlayfs's rules for lookups.
+"""What a stack of layers shows, read without mounting it: overlayfs's rules for lookups.
 
-The service user may not mount; and to know what lies below one name a look into few folders is
-cheaper anyway. Symlinks are never followed here.
+Symlinks are never followed here.
 """
 
-import os
-import stat
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
-from hpcbox.rootfs import whiteouts
+from hpcbox.rootfs import layer_view
+from hpcbox.rootfs.layer_view import LayerFolder
+from hpcbox.rootfs.tree import FOLDER, WHITEOUT, Node
+from hpcbox.store.opened_layer import OpenedLayer
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+@contextmanager
+def opened(forms: Sequence[OpenedLayer]) -> Iterator["Stack"]:
+    """Give the stack of layers (bottom first); the forms stay the caller's.
 
-class Found:
-    """Something in a stack.
-
-    Attributes:
-        status: as lstat(2) gives it, of the uppermost layer that has it.
-        target: of a symlink, else b"".
+    Raises:
+        StoreError: a layer is damaged or can't be read.
     """
-
-    __slots__ = ("status", "target")
-
-    def __init__(self, status: os.stat_result, target: bytes) -> None:
-        self.status = status
-        self.target = target
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether it is a folder."""
-        return stat.S_ISDIR(self.status.st_mode)
-
-    @property
-    def is_symlink(self) -> bool:
-        """Whether it is a symlink."""
-        return stat.S_ISLNK(self.status.st_mode)
+    with ExitStack() as views:
+        roots = []
+        for form in forms:
+            roots.append(layer_view.opened(form))
+            views.callback(roots[-1].close)
+        yield Stack(roots)
 
 
 class Stack:
-    """Layers by descriptors of their folders, bottom first; the descriptors stay the caller's."""
+    """Layers by their root folders, bottom first; they stay the caller's."""
 
-    def __init__(self, layers: Sequence[int]) -> None:
+    def __init__(self, layers: Sequence[LayerFolder]) -> None:
         self._top_first = list(reversed(layers))
 
-    def look(self, path: bytes) -> Found | None:
-        """Return what stands at a path (b"" is the root), or None."""
-        with ExitStack() as opened:
-            found = self._find(path, opened)
-            if found is None:
-                return None
-            parent, name, status = found
-            is_link = stat.S_ISLNK(status.st_mode)
-            return Found(status, os.readlink(name, dir_fd=parent) if is_link else b"")
+    def covered_by(self, layer: LayerFolder) -> "Stack":
+        """Return the stack with one more layer on top."""
+        return Stack([*reversed(self._top_first), layer])
 
-    def open(self, path: bytes, flags: int) -> int:
-        """Open what stands at a path; the descriptor is the caller's.
+    def look(self, path: bytes) -> Node | None:
+        """Return what stands at a path (b"" is the root), or None."""
+        if not path:
+            return self._top_first[0].itself()
+        with self.holding(path) as found:
+            return None if found is None else found[2]
+
+    def open(self, path: bytes) -> int:
+        """Open the file that stands at a path for reading; the descriptor is the caller's.
 
         Raises:
             FileNotFoundError: there is nothing.
             OSError: it is a symlink, or can't be opened.
         """
-        with ExitStack() as opened:
-            found = self._find(path, opened)
+        with self.holding(path) as found:
             if found is None:
                 raise FileNotFoundError
-            return os.open(found[1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found[0])
+            return found[0].open(found[1])
 
     def names(self, path: bytes, maximum: int) -> list[bytes]:
         """Return the names in a folder, the first `maximum` that are met.
@@ -86,65 +74,46 @@ class Stack:
                 _meet(folder, met, maximum)
             return [name for name, shown in met.items() if shown]
 
-    def link(self, path: bytes, parent: int, name: bytes) -> None:
-        """Make a hardlink to a file of the stack in another folder of the same file system.
+    @contextmanager
+    def holding(self, path: bytes) -> Iterator[tuple[LayerFolder, bytes, Node] | None]:
+        """Give the folder that holds what stands at a path, its name in it, and what it is.
 
-        Raises:
-            FileNotFoundError: there is no such file.
-            FileExistsError: something has the new name already.
+        None when nothing stands there. The root is in no folder: `path` isn't empty.
         """
-        with ExitStack() as opened:
-            found = self._find(path, opened)
-            if found is None or stat.S_ISDIR(found[2].st_mode):
-                raise FileNotFoundError
-            os.link(found[1], name, src_dir_fd=found[0], dst_dir_fd=parent, follow_symlinks=False)
-
-    def _find(self, path: bytes, opened: ExitStack) -> tuple[int, bytes, os.stat_result] | None:
-        if not path:
-            top = self._top_first[0]
-            return top, b".", os.stat(top)
         *parents, last = path.split(b"/")
-        folders = self._top_first
-        for part in parents:
-            folders = _descend(folders, part, opened)
-        return _first(folders, last)
+        with ExitStack() as opened:
+            folders = self._top_first
+            for part in parents:
+                folders = _descend(folders, part, opened)
+            yield _first(folders, last)
 
 
-def _first(folders: list[int], name: bytes) -> tuple[int, bytes, os.stat_result] | None:
+def _first(folders: list[LayerFolder], name: bytes) -> tuple[LayerFolder, bytes, Node] | None:
     for folder in folders:
-        try:
-            status = os.lstat(name, dir_fd=folder)
-        except FileNotFoundError:
-            continue
-        return None if whiteouts.is_whiteout(status) else (folder, name, status)
+        found = folder.look(name)
+        if found is not None:
+            return None if found.kind == WHITEOUT else (folder, name, found)
     return None
 
 
-def _meet(folder: int, met: dict[bytes, bool], maximum: int) -> None:
-    readable = os.open(".", _FOLDER, dir_fd=folder)
-    try:
-        with os.scandir(readable) as entries:
-            for entry in entries:
-                name = os.fsencode(entry.name)
-                if len(met) < maximum and name not in met:
-                    met[name] = not whiteouts.is_whiteout(entry.stat(follow_symlinks=False))
-    finally:
-        os.close(readable)
+def _meet(folder: LayerFolder, met: dict[bytes, bool], maximum: int) -> None:
+    for name in folder.names():
+        if len(met) < maximum and name not in met:
+            found = folder.look(name)
+            met[name] = found is not None and found.kind != WHITEOUT
 
 
-def _descend(folders: list[int], name: bytes, opened: ExitStack) -> list[int]:
+def _descend(folders: list[LayerFolder], name: bytes, opened: ExitStack) -> list[LayerFolder]:
     """Return the folders of this name that overlayfs would merge, top first."""
-    merged: list[int] = []
+    merged: list[LayerFolder] = []
     for folder in folders:
-        try:
-            status = os.lstat(name, dir_fd=folder)
-        except FileNotFoundError:
+        found = folder.look(name)
+        if found is None:
             continue
-        if not stat.S_ISDIR(status.st_mode):
+        if found.kind != FOLDER:
             break
-        found = os.open(name, _FOLDER, dir_fd=folder)
-        opened.callback(os.close, found)
-        merged.append(found)
-        if whiteouts.is_opaque(found):
+        merged.append(folder.enter(name))
+        opened.callback(merged[-1].close)
+        if merged[-1].itself().is_opaque:
             break
     return merged

@@ -2,7 +2,8 @@
 
 In the tar they are empty files, `.wh.NAME` and `.wh..wh..opq` (OCI image-spec, layer.md); on disk
 they have overlayfs's form for unprivileged mounts, which the layer's owner may write without any
-capability (Linux 5.8): a character device 0:0, and the attribute user.overlay.opaque.
+capability (Linux 5.8): a character device 0:0, and the attribute user.overlay.opaque. Layers that
+are laid over each other in a plain folder keep the tar's form until then: any file system has it.
 """
 
 import os
@@ -10,8 +11,11 @@ import stat
 
 from hpcbox.errors import LayerRejected
 
-_PREFIX = b".wh."
+PREFIX = b".wh."
+"""How the names of whiteouts in a tar begin; nothing in an image has such a name."""
+
 _OPAQUE = b".wh..wh..opq"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _METADATA_PREFIX = b".wh..wh."
 OPAQUE_ATTRIBUTE = "user.overlay.opaque"
 
@@ -22,9 +26,9 @@ def hidden_name(name: bytes) -> bytes | None:
     Raises:
         LayerRejected: it would hide its own folder or the one above.
     """
-    if not name.startswith(_PREFIX) or name.startswith(_METADATA_PREFIX):
+    if not name.startswith(PREFIX) or name.startswith(_METADATA_PREFIX):
         return None
-    hidden = name.removeprefix(_PREFIX)
+    hidden = name.removeprefix(PREFIX)
     if hidden in (b"", b".", b".."):
         raise LayerRejected(os.fsdecode(name), "a whiteout of the folder that holds it")
     return hidden
@@ -43,6 +47,22 @@ def is_metadata(name: bytes) -> bool:
 def make(name: bytes, parent: int) -> None:
     """Make a whiteout in a folder; raises FileExistsError when something is there."""
     os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=parent)
+
+
+def make_as_in_tar(name: bytes, parent: int) -> None:
+    """Make the empty file by which a tar says that a name is gone: any file system can hold it."""
+    os.close(os.open(PREFIX + name, _NEW_FILE, 0o600, dir_fd=parent))
+
+
+def make_opaque_as_in_tar(folder: int) -> None:
+    """Make the empty file by which a tar says that what lies below a folder is hidden."""
+    os.close(os.open(_OPAQUE, _NEW_FILE, 0o600, dir_fd=folder))
+
+
+def is_hidden_as_in_tar(name: bytes | None, folder: int) -> bool:
+    """Say whether such a file hides a name of an open folder, or with None all of it."""
+    mark = _OPAQUE if name is None else PREFIX + name
+    return os.access(mark, os.F_OK, dir_fd=folder, follow_symlinks=False)
 
 
 def is_whiteout(status: os.stat_result) -> bool:

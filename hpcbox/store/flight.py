@@ -2,24 +2,26 @@
 
     socket → sha256 (blob) → decompress → sha256 (diff_id) → sink → disk → rename
 
-Whoever holds the layer's lock fetches; the others wait for the lock and find the layer there. A
-fetcher that dies frees its lock with its last breath, and the next one begins anew.
+One process fetches, the others follow its flight (following.py). A fetcher that dies frees its lock
+with its last breath, and the next one begins anew.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hpcbox import kernel
-from hpcbox.errors import BlobInvalid, LayerRejected
+from hpcbox.errors import ImageError
 from hpcbox.image.compression import decompressed
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor
-from hpcbox.image.progress import Meter
+from hpcbox.image.meter import Meter
+from hpcbox.image.opened import layer_tar
 from hpcbox.image.source import ImageSource, Origin
 from hpcbox.image.verified import VerifiedStream
-from hpcbox.store import layers, locks, paths
+from hpcbox.store import following, layers, locks, paths
+from hpcbox.store.following import Flight, Overtaken, Patience
 from hpcbox.store.parallel import Cancellation
 from hpcbox.store.proof import Sampler
 from hpcbox.store.scratch import scratch
@@ -34,6 +36,8 @@ class Pulling:
 
     Attributes:
         prove: whether a layer that is there already must be proven to be this user's to read.
+        patience: with the flights of others.
+        expected: names of the layers whose bytes the meter expects.
     """
 
     store: str
@@ -45,6 +49,8 @@ class Pulling:
     registry: str
     repository: str
     prove: bool
+    patience: Patience
+    expected: set[str] = field(default_factory=set)
 
 
 def ensure(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
@@ -55,14 +61,38 @@ def ensure(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
         LayerRejected: an entry may not be unpacked.
         OSError: the disk can't take it.
     """
-    if pulling.prove or layers.read(pulling.store, diff_id.hex) is None:
-        with locked(pulling, diff_id.hex):
-            record = layers.read(pulling.store, diff_id.hex)
-            if record is None:
-                _fetch(pulling, descriptor, diff_id)
-            elif pulling.prove:
-                _prove(pulling, descriptor, record)
+    record = layers.read(pulling.store, diff_id.hex)
+    if record is None:
+        record = _fly(pulling, descriptor, diff_id)
+    if record is not None and pulling.prove:
+        _prove(pulling, descriptor, record)
     pulling.meter.layer_done()
+
+
+def _fly(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> layers.LayerRecord | None:
+    """Fetch a layer: None; or return the record of one that another flight has brought."""
+    size, received = descriptor.size_bytes, 0
+    with following.flight(
+        pulling.store,
+        diff_id.hex,
+        size,
+        patience=pulling.patience,
+        meter=pulling.meter,
+        cancellation=pulling.cancellation,
+    ) as flight:
+        if flight is not None:
+            try:
+                _fetch(pulling, descriptor, diff_id, flight)
+            except (Overtaken, ImageError) as error:
+                # What went wrong here is nobody's business when another flight went well.
+                if not isinstance(error, Overtaken) and not os.path.exists(flight.folder):
+                    raise
+            else:
+                return None
+            received = min(flight.received, size)
+    if diff_id.hex in pulling.expected:
+        pulling.meter.expect_bytes(received - size)
+    return layers.read(pulling.store, diff_id.hex)
 
 
 @contextmanager
@@ -79,7 +109,7 @@ def locked(pulling: Pulling, name: str) -> Iterator[None]:
         yield
 
 
-def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
+def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest, flight: Flight) -> None:
     sampler = Sampler(descriptor.size_bytes)
     size_bytes = 0
 
@@ -91,46 +121,65 @@ def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest) -> None:
     with scratch(pulling.store) as folder:
         made = f"{folder}/layer"
         os.mkdir(made, 0o700)
-        with _opened_blob(pulling, descriptor, sampler) as blob:
-            try:
-                tar = VerifiedStream(decompressed(blob), diff_id, None, "layer", count)
-                unpacked = pulling.sink.unpack(tar, made, pulling.budget)
-                tar.drain()
-            except (BlobInvalid, LayerRejected):
-                # Bytes that were altered on their way look like a bad layer: the digest tells.
-                blob.drain()
-                raise
-            blob.drain()
-        sync(made)
-        record = layers.LayerRecord(diff_id, size_bytes, unpacked.entries, (), {}, unpacked.needs)
-        record = record.with_origin(_origin(pulling, descriptor), sampler.samples())
-        pulling.cancellation.check()
-        layers.publish(pulling.store, diff_id.hex, made, record)
+        with (
+            pulling.meter.at("pulling"),
+            _opened_blob(pulling, descriptor, sampler, flight.note) as blob,
+            layer_tar(blob, diff_id, count) as tar,
+        ):
+            unpacked = pulling.sink.unpack(tar, made, pulling.budget)
+        with pulling.meter.at("syncing"):
+            sync(made)
+            record = layers.LayerRecord(
+                diff_id, size_bytes, unpacked.entries, (), {}, unpacked.needs
+            )
+            record = record.with_origin(_origin(pulling, descriptor), sampler.samples())
+            pulling.cancellation.check()
+            if not layers.publish(pulling.store, diff_id.hex, made, record):
+                _add_origin(pulling, descriptor, diff_id, sampler)
 
 
 def _prove(pulling: Pulling, descriptor: Descriptor, record: layers.LayerRecord) -> None:
     known = record.samples.get(descriptor.digest.hex)
     windows = known.questions() if known else []
-    if known and windows and known.agree(windows, pulling.source.read_windows(descriptor, windows)):
-        return
+    with pulling.meter.at("checking"):
+        if (
+            known
+            and windows
+            and known.agree(windows, pulling.source.read_windows(descriptor, windows))
+        ):
+            return
     # Nothing that could be asked for, or a wrong answer: then the whole blob has to come.
     sampler = Sampler(descriptor.size_bytes)
     pulling.meter.expect_bytes(descriptor.size_bytes)
-    with _opened_blob(pulling, descriptor, sampler) as blob:
+    with pulling.meter.at("pulling"), _opened_blob(pulling, descriptor, sampler) as blob:
         tar = VerifiedStream(decompressed(blob), record.diff_id, None, "layer")
         tar.drain()
         blob.drain()
-    folder = paths.layer(pulling.store, record.diff_id.hex)
-    layers.write_record(folder, record.with_origin(_origin(pulling, descriptor), sampler.samples()))
+    _add_origin(pulling, descriptor, record.diff_id, sampler)
+
+
+def _add_origin(
+    pulling: Pulling, descriptor: Descriptor, diff_id: Digest, sampler: Sampler
+) -> None:
+    # Read again: others may have added theirs meanwhile. Two at the same moment lose one, whose
+    # next reader has to bring the blob once more.
+    record = layers.read(pulling.store, diff_id.hex)
+    if record is not None:
+        record = record.with_origin(_origin(pulling, descriptor), sampler.samples())
+        layers.write_record(paths.layer(pulling.store, diff_id.hex), record)
 
 
 @contextmanager
 def _opened_blob(
-    pulling: Pulling, descriptor: Descriptor, sampler: Sampler
+    pulling: Pulling,
+    descriptor: Descriptor,
+    sampler: Sampler,
+    note: Callable[[int], None] = lambda _count: None,
 ) -> Iterator[VerifiedStream]:
     def passing(piece: bytes) -> None:
         pulling.cancellation.check()
         pulling.meter.received(piece)
+        note(len(piece))
         sampler.feed(piece)
 
     source = pulling.source.open_blob(descriptor)
@@ -187,7 +236,7 @@ def settle(
 
 
 def _settle(pulling: Pulling, name: str, record: layers.LayerRecord, folders: list[int]) -> None:
-    with scratch(pulling.store) as folder:
+    with pulling.meter.at("settling"), scratch(pulling.store) as folder:
         made = f"{folder}/layer"
         os.mkdir(made, 0o700)
         pulling.sink.settle(record.needs, folders[-1], folders[:-1], made)

@@ -11,6 +11,7 @@ from _json import encode_basestring_ascii as quoted
 from hpcbox.errors import StoreError
 from hpcbox.json_scan import loads
 from hpcbox.store import locks, paths
+from hpcbox.store.opened_layer import OpenedLayer, open_layer
 
 VERSION = 1
 _MAXIMUM_RECORD_BYTES = 16 * 2**20
@@ -104,25 +105,33 @@ def read_record(store: str, digest: str) -> ImageRecord | None:
         raise StoreError(f"{path} is damaged: {error}", hint="remove the image") from error
 
 
-def open_layers(store: str, record: ImageRecord) -> list[int]:
-    """Return O_PATH descriptors of the image's layer folders, bottom first.
+def open_layers(store: str, record: ImageRecord) -> list[OpenedLayer]:
+    """Return the image's layers, opened, bottom first.
 
     Raises:
         StoreError: a layer is missing.
     """
-    opened: list[int] = []
-    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    opened: list[OpenedLayer] = []
     try:
         for name in record.layers:
-            opened.append(os.open(f"{paths.layer(store, name)}/fs", flags))  # noqa: PERF401 - kept for the clean-up below
+            opened.append(_open_layer(store, name))  # noqa: PERF401 - kept for the clean-up below
     except OSError as error:
-        for descriptor in opened:
-            os.close(descriptor)
+        for form in opened:
+            form.close()
         raise StoreError(
             f"a layer of image {record.digest} cannot be opened: {error.strerror}",
             hint="remove the image with 'hpcbox rm' and pull it again",
         ) from error
     return opened
+
+
+def _open_layer(store: str, name: str) -> OpenedLayer:
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    folder = os.open(paths.layer(store, name), flags)
+    try:
+        return open_layer(folder)
+    finally:
+        os.close(folder)
 
 
 def access_is_fresh(store: str, uid: int, digest: str, seconds: int) -> bool:

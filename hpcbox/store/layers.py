@@ -1,5 +1,6 @@
 """Layers in the store: a folder, and a record of what it is and where its bytes came from."""
 
+import errno
 import json
 import os
 from dataclasses import dataclass, replace
@@ -8,11 +9,11 @@ from typing import Any
 from hpcbox.errors import ImageError, StoreError
 from hpcbox.image.digest import Digest
 from hpcbox.image.source import Origin
-from hpcbox.store import paths
+from hpcbox.store import forms, paths
 from hpcbox.store.proof import Samples
 from hpcbox.store.sink import Needs
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class LayerRecord:
         origins: blobs that this layer was unpacked from or compared with.
         samples: per blob digest (hex), pieces of it that prove a later user's access.
         needs: what depends on the layers below.
+        form: one of forms.FORMS; `publish` sees which.
+        stored_bytes: what it takes of the disk; `publish` counts.
     """
 
     diff_id: Digest
@@ -34,6 +37,8 @@ class LayerRecord:
     origins: tuple[Origin, ...]
     samples: dict[str, Samples]
     needs: Needs
+    form: str = forms.DIRECTORY
+    stored_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of layer.json."""
@@ -52,6 +57,8 @@ class LayerRecord:
             ],
             "samples": {blob: samples.to_json() for blob, samples in self.samples.items()},
             "needs": self.needs.to_json(),
+            "form": self.form,
+            "stored_bytes": self.stored_bytes,
         }
 
     def with_origin(self, origin: Origin, samples: Samples) -> "LayerRecord":
@@ -70,34 +77,52 @@ def read(store: str, name: str) -> LayerRecord | None:
     try:
         with open(path, encoding="utf-8") as file:
             table = json.load(file)
-        if table["version"] != VERSION:
+        if table["version"] not in (1, VERSION):
             raise StoreError(f"{path} was written by another version of hpcbox")
-        return LayerRecord(
-            Digest.parse(table["diff_id"]),
-            int(table["size_bytes"]),
-            int(table["entries"]),
-            tuple(
-                Origin(item["registry"], item["repository"], Digest.parse(item["blob"]))
-                for item in table["origins"]
-            ),
-            {blob: Samples.from_json(item) for blob, item in table["samples"].items()},
-            Needs.from_json(table["needs"]),
-        )
+        return _from_json(table)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, ImageError) as error:
         raise StoreError(f"{path} is damaged: {error}", hint="remove the image") from error
 
 
-def publish(store: str, name: str, folder: str, record: LayerRecord) -> None:
-    """Make a finished folder (with the layer in its `fs`) visible as a layer.
+def _from_json(table: dict[str, Any]) -> LayerRecord:
+    record = LayerRecord(
+        Digest.parse(table["diff_id"]),
+        int(table["size_bytes"]),
+        int(table["entries"]),
+        tuple(
+            Origin(item["registry"], item["repository"], Digest.parse(item["blob"]))
+            for item in table["origins"]
+        ),
+        {blob: Samples.from_json(item) for blob, item in table["samples"].items()},
+        Needs.from_json(table["needs"]),
+    )
+    if table["version"] == 1:
+        # Format 1 knew folders only and didn't count: the tar's size is near enough.
+        return replace(record, stored_bytes=record.size_bytes)
+    if table["form"] not in forms.FORMS:
+        raise ValueError(f"a form '{table['form']}'")
+    return replace(record, form=table["form"], stored_bytes=int(table["stored_bytes"]))
+
+
+def publish(store: str, name: str, folder: str, record: LayerRecord) -> bool:
+    """Make a finished folder visible as a layer; False when another flight was quicker.
 
     Raises:
         OSError: the disk can't take it.
     """
-    write_record(folder, record)
-    os.rename(folder, paths.layer(store, name))
+    form, stored_bytes = forms.of_folder(folder), forms.disk_bytes(folder)
+    write_record(folder, replace(record, form=form, stored_bytes=stored_bytes))
+    try:
+        os.rename(folder, paths.layer(store, name))
+    except OSError as error:
+        # rename(2) gives either for a folder that is there and not empty.
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
     sync_folder(f"{store}/layers")
+    return True
 
 
 def write_record(folder: str, record: LayerRecord) -> None:

@@ -3,7 +3,7 @@
 Runs in a child that is the service user for good. Nothing of the network is parsed here: records
 are the writer's own, made when the image was verified.
 
-    service → root   L  + descriptors of layer folders, bottom first, in as many packets as it takes
+    service → root   L  + kind of a layer's form and its descriptors (opened_layer.py), bottom first
                      I  + descriptor of the image's part of the environment: that was all
                      M  the image isn't in the store, or the user's right to it is unknown
                      E  + text: cannot be done
@@ -44,8 +44,8 @@ def serve(
         return
     job, step, owner = lease
     images.take_lease(store, job, step, owner, record)
-    layers = images.open_layers(store, record)
-    for start in range(0, len(layers), packets.MAX_DESCRIPTORS):
-        packets.send(socket, b"L", b"", tuple(layers[start : start + packets.MAX_DESCRIPTORS]))
+    for form in images.open_layers(store, record):
+        packets.send(socket, b"L", form.kind, tuple(form.descriptors))
+        form.close()
     image_part = packets.write_strings([record.workdir, record.digest, *record.env])
     packets.send(socket, b"I", b"", (image_part,))

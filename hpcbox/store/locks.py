@@ -27,6 +27,10 @@ class Lock:
     def __exit__(self, *_error: object) -> None:
         self.free()
 
+    def write(self, text: bytes) -> None:
+        """Put a text at the beginning of the lock's file, for those who wait for the lock."""
+        os.pwrite(self._descriptor, text, 0)
+
     def free(self) -> None:
         """Free the lock."""
         os.close(self._descriptor)

@@ -1,6 +1,6 @@
-"""Where things lie in a node store of format 1, and how a store begins.
+"""Where things lie in a node store of format 2, and how a store begins.
 
-    STORE/format                  the number 1
+    STORE/format                  the number 2 (format 1 had folders only: see upgrade.py)
     STORE/layers/HEX/layer.json   a layer's record; beside it the layer in one of these forms:
       fs/                         a folder that belongs to the store's account
       image.erofs                 a whole file system
@@ -10,7 +10,8 @@
     STORE/images/HEX.json         an image's record; HEX.manifest and HEX.config as they came
     STORE/access/UID/HEX          its mtime: when a registry last accepted this user for the image
     STORE/leases/NAME             who uses which layers
-    STORE/locks/HEX.lock          flock: a layer that is being made; store.lock: see locks.py
+    STORE/locks/HEX.lock          flock: a layer that is being made, and how far its blob is;
+                                  HEX.2.lock …: a second flight; store.lock: see locks.py
     STORE/tmp/RANDOM/             everything is made here; the flock of its `alive` says by whom
 
 The existence of layers/HEX and of images/HEX.json is the only mark of being complete: both appear
@@ -22,7 +23,8 @@ import os
 
 from hpcbox.errors import StoreError
 
-FORMAT = "1\n"
+FORMAT = "2\n"
+_READABLE = ("1\n", FORMAT)
 _FOLDERS = ("layers", "images", "access", "leases", "locks", "tmp")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
@@ -37,9 +39,10 @@ def layer(store: str, name: str) -> str:
     return f"{store}/layers/{_checked(name)}"
 
 
-def layer_lock(store: str, name: str) -> str:
-    """Return the file whose lock is held by the one who makes a layer."""
-    return f"{store}/locks/{_checked(name)}.lock"
+def layer_lock(store: str, name: str, flight: int = 1) -> str:
+    """Return the file whose lock is held by the one who makes a layer; following.py counts."""
+    number = "" if flight == 1 else f".{flight}"
+    return f"{store}/locks/{_checked(name)}{number}.lock"
 
 
 def image(store: str, digest_hex: str, suffix: str) -> str:
@@ -76,7 +79,12 @@ def prepare(store: str) -> None:
             os.mkdir(f"{store}/{name}", 0o700)
         except FileExistsError:
             continue
-    _check_format(store)
+    if read_format(store) is None:
+        # Written aside: an empty file would look like an unknown format to a second pull.
+        aside = f"{store}/format.{os.getpid()}"
+        with open(aside, "w", encoding="ascii") as file:
+            file.write(FORMAT)
+        os.rename(aside, f"{store}/format")
 
 
 def check_owner(store: str) -> None:
@@ -94,23 +102,24 @@ def check_owner(store: str) -> None:
         )
 
 
-def _check_format(store: str) -> None:
-    path = f"{store}/format"
+def read_format(store: str) -> str | None:
+    """Return the content of a store's format file, None where there is none.
+
+    Raises:
+        StoreError: this hpcbox can't read stores of that format.
+        OSError: the file can't be read.
+    """
     try:
-        with open(path, encoding="ascii") as file:
+        with open(f"{store}/format", encoding="ascii", errors="replace") as file:
             found = file.read(64)
     except FileNotFoundError:
-        # Written aside: an empty file would look like an unknown format to a second pull.
-        aside = f"{path}.{os.getpid()}"
-        with open(aside, "w", encoding="ascii") as file:
-            file.write(FORMAT)
-        os.rename(aside, path)
-        return
-    if found != FORMAT:
+        return None
+    if found not in _READABLE:
         raise StoreError(
-            f"store {store} has format {found.strip()!r}, this hpcbox reads {FORMAT.strip()!r}",
-            hint="set another place: HPCBOX_STORE",
+            f"store {store} has format {found.strip()!r}, this hpcbox reads 1 and 2",
+            hint="use the hpcbox that made it, or set another place: HPCBOX_STORE",
         )
+    return found
 
 
 def _checked(name: str) -> str:

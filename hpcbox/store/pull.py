@@ -8,17 +8,17 @@ their digests, access by proof.
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 
-from hpcbox.errors import ManifestInvalid
 from hpcbox.image.digest import Digest
-from hpcbox.image.manifest import Descriptor, ImageConfig, Manifest, parse_config, parse_manifest
-from hpcbox.image.progress import Meter, Report
-from hpcbox.image.source import ImageSource, Resolved, read_exactly
-from hpcbox.image.verified import VerifiedStream
-from hpcbox.store import access, failures, flight, layers, paths, records, scratch
+from hpcbox.image.meter import Meter
+from hpcbox.image.opened import open_image
+from hpcbox.image.progress import Report
+from hpcbox.image.source import ImageSource, Resolved
+from hpcbox.store import access, failures, flight, layers, paths, records, scratch, upgrade
+from hpcbox.store.following import Patience
 from hpcbox.store.images import ImageRecord, lease_layers, read_record
 from hpcbox.store.parallel import Cancellation, run_all
 from hpcbox.store.sink import Budget, LayerSink
@@ -32,11 +32,13 @@ class Limits:
         maximum_bytes: uncompressed bytes of the image.
         maximum_entries: files, folders and links of the image.
         threads: layers at the same time.
+        patience: with another pull that fetches the same layer.
     """
 
     maximum_bytes: int
     maximum_entries: int
     threads: int
+    patience: Patience = field(default_factory=lambda: Patience(100_000, 20.0))
 
 
 def pull(
@@ -60,70 +62,63 @@ def pull(
     """
     with failures.told(store, "pull an image"):
         paths.prepare(store)
-        scratch.sweep(store)
-        meter = Meter(report)
-        meter.phase("resolving")
-        resolved = source.resolve()
-        meter.phase("pulling", resolved.reference)
-        digest = Digest.of(resolved.body)
-        record = read_record(store, digest.hex)
-        if record is not None and grant_to is None:
-            records.add_reference(store, record, resolved.reference)
-        else:
-            pulling = flight.Pulling(
-                store=store,
-                source=source,
-                sink=sink,
-                budget=Budget(limits.maximum_bytes, limits.maximum_entries),
-                meter=meter,
-                cancellation=Cancellation(),
-                registry=resolved.registry,
-                repository=resolved.repository,
-                prove=grant_to is not None,
-            )
-            record = _fetch(pulling, resolved, limits.threads)
-        if grant_to is not None:
-            access.grant(store, grant_to, digest.hex)
-        meter.phase("ready")
-        return record
+        upgrade.upgrade(store)
+        with Meter(report) as meter:
+            return _pull(source, store, sink, limits, meter, grant_to=grant_to)
+
+
+def _pull(
+    source: ImageSource,
+    store: str,
+    sink: LayerSink,
+    limits: Limits,
+    meter: Meter,
+    *,
+    grant_to: int | None,
+) -> ImageRecord:
+    scratch.sweep(store)
+    resolved = source.resolve()
+    meter.phase("pulling", resolved.reference)
+    digest = Digest.of(resolved.body)
+    record = read_record(store, digest.hex)
+    if record is not None and grant_to is None:
+        records.add_reference(store, record, resolved.reference)
+    else:
+        pulling = flight.Pulling(
+            store=store,
+            source=source,
+            sink=sink,
+            budget=Budget(limits.maximum_bytes, limits.maximum_entries),
+            meter=meter,
+            cancellation=Cancellation(),
+            registry=resolved.registry,
+            repository=resolved.repository,
+            prove=grant_to is not None,
+            patience=limits.patience,
+        )
+        record = _fetch(pulling, resolved, limits.threads)
+    if grant_to is not None:
+        access.grant(store, grant_to, digest.hex)
+    meter.stored(records.stored_bytes(store, record))
+    meter.phase("ready")
+    return record
 
 
 def _fetch(pulling: flight.Pulling, resolved: Resolved, threads: int) -> ImageRecord:
-    manifest = parse_manifest(resolved.body, resolved.media_type)
-    if not isinstance(manifest, Manifest):
-        raise ManifestInvalid("an index came where one platform's manifest was asked for")
-    config_body, config = _config(pulling.source, manifest)
-    layer_list = _bottom_first(config, manifest)
-    pulling.meter.expect(len(layer_list))
-    for diff_id, descriptor in layer_list:
+    image = open_image(pulling.source, resolved)
+    pulling.meter.expect(len(image.layers))
+    for diff_id, descriptor in image.layers:
         if layers.read(pulling.store, diff_id.hex) is None:
+            pulling.expected.add(diff_id.hex)
             pulling.meter.expect_bytes(descriptor.size_bytes)
-    image = str(Digest.of(resolved.body))
-    with _lease(pulling.store, image, [diff_id.hex for diff_id, _ in layer_list]) as lease:
-        jobs = [partial(flight.ensure, pulling, item, diff_id) for diff_id, item in layer_list]
+    leased = [diff_id.hex for diff_id, _ in image.layers]
+    with _lease(pulling.store, str(image.digest), leased) as lease:
+        jobs = [partial(flight.ensure, pulling, item, diff_id) for diff_id, item in image.layers]
         run_all(jobs, max(threads, 1), pulling.cancellation)
         names: list[str] = []
-        for diff_id, _ in layer_list:
+        for diff_id, _ in image.layers:
             names.append(flight.settle(pulling, diff_id, names, lease.protect))
-        return records.publish(pulling.store, resolved, config_body, config, names)
-
-
-def _bottom_first(config: ImageConfig, manifest: Manifest) -> list[tuple[Digest, Descriptor]]:
-    # A layer that stands twice counts where it stands last: overlayfs takes each folder once, and
-    # what the lower one adds, the upper one adds again.
-    pairs = list(zip(config.diff_ids, manifest.layers, strict=True))
-    return list(reversed(dict(reversed(pairs)).items()))
-
-
-def _config(source: ImageSource, manifest: Manifest) -> tuple[bytes, ImageConfig]:
-    wanted = manifest.config
-    blob = VerifiedStream(
-        source.open_blob(wanted), wanted.digest, wanted.size_bytes, "image config"
-    )
-    with closing(blob):
-        body = read_exactly(blob, wanted.size_bytes)
-        blob.drain()
-    return body, parse_config(body, len(manifest.layers))
+        return records.publish(pulling.store, resolved, image.config_body, image.config, names)
 
 
 class _Lease:

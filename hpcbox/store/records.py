@@ -8,8 +8,8 @@ from typing import Any
 
 from hpcbox.errors import ImageNotFound, RequestError, StoreError, shorten
 from hpcbox.image.digest import Digest
+from hpcbox.image.local_path import parse_typed
 from hpcbox.image.manifest import ImageConfig
-from hpcbox.image.reference import parse_fetchable
 from hpcbox.image.source import Resolved
 from hpcbox.store import layers, locks, paths
 from hpcbox.store.images import VERSION, ImageRecord, read_record
@@ -72,9 +72,10 @@ def listed(store: str) -> Iterator[ImageRecord]:
     """Yield the records of all images, in the order of their digests.
 
     Raises:
-        StoreError: a record can't be read.
+        StoreError: a record can't be read, or the store has a format that this hpcbox can't read.
     """
     try:
+        paths.read_format(store)
         names = sorted(os.listdir(f"{store}/images"))
     except FileNotFoundError:
         return
@@ -103,13 +104,23 @@ def find(store: str, text: str, default_registry: str) -> ImageRecord:
         if found:
             return found[0]
     if not text.startswith("sha256:"):
-        reference = str(parse_fetchable(text, default_registry))
+        reference = str(parse_typed(text, default_registry))
         for record in listed(store):
             if reference in record.references:
                 return record
     raise ImageNotFound(
         f"the store has no image '{shorten(text, 120)}'", hint="'hpcbox images' lists what it has"
     )
+
+
+def stored_bytes(store: str, record: ImageRecord) -> int:
+    """Return what an image's layers take of the disk, those included that others share.
+
+    Raises:
+        StoreError: a layer's record can't be read.
+    """
+    found = (layers.read(store, name) for name in record.layers)
+    return sum(layer.stored_bytes for layer in found if layer is not None)
 
 
 def as_json(record: ImageRecord) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 from hpcbox.store import locks, paths, trees
 
+_GONE = ".gone"
+
 
 @contextmanager
 def scratch(store: str) -> Iterator[str]:
@@ -32,6 +34,20 @@ def scratch(store: str) -> Iterator[str]:
         alive.free()
 
 
+def discard(store: str, path: str) -> str:
+    """Move a folder of the store out of sight, to be removed by the caller; return its new place.
+
+    A rename needs no space, so this works in a store that is full. Should the caller die before it
+    has removed the folder, the next sweep does.
+
+    Raises:
+        OSError: it can't be moved.
+    """
+    gone = f"{paths.scratch(store)}/{secrets.token_hex(8)}{_GONE}"
+    os.rename(path, gone)
+    return gone
+
+
 def sweep(store: str) -> int:
     """Remove the scratch folders of makers that are gone; return how many.
 
@@ -40,22 +56,48 @@ def sweep(store: str) -> int:
     lock = locks.attempt(paths.store_lock(store))
     if lock is None:
         return 0
-    swept = 0
     with lock:
-        for name in os.listdir(paths.scratch(store)):
-            folder = f"{paths.scratch(store)}/{name}"
-            alive = _left(folder)
-            if alive is None:
-                continue
-            with alive:
-                trees.remove(folder)
-                swept += 1
-    return swept
+        left = list(_left(store))
+    # Without the lock: others needn't wait for many thousand unlinks.
+    for folder, alive in left:
+        # Its lock file last: as long as that is locked, nobody else sweeps here.
+        for name in os.listdir(folder) if alive else ():
+            if name != "alive":
+                trees.remove(f"{folder}/{name}")
+        trees.remove(folder)
+        if alive:
+            alive.free()
+    return len(left)
 
 
-def _left(folder: str) -> locks.Lock | None:
+def dead(store: str) -> list[str]:
+    """Return the scratch folders that a sweep would remove.
+
+    To be called with the store's lock held exclusively.
+    """
+    folders = []
+    for folder, alive in _left(store):
+        folders.append(folder)
+        if alive:
+            alive.free()
+    return folders
+
+
+def _left(store: str) -> Iterator[tuple[str, locks.Lock | None]]:
+    for name in os.listdir(paths.scratch(store)):
+        folder = f"{paths.scratch(store)}/{name}"
+        if name.endswith(_GONE) or not os.path.exists(f"{folder}/alive"):
+            # Put aside to be removed; or its maker died before it was one.
+            yield folder, None
+            continue
+        alive = _attempt(f"{folder}/alive")
+        if alive is not None:
+            yield folder, alive
+
+
+def _attempt(path: str) -> locks.Lock | None:
     try:
-        return locks.attempt(f"{folder}/alive")
+        return locks.attempt(path)
     except FileNotFoundError:
         # Removed by its maker since it was listed.
         return None

@@ -114,6 +114,11 @@ class Budget:
         self._entries = 0
         self._lock = threading.Lock()
 
+    @property
+    def spent_bytes(self) -> int:
+        """Uncompressed bytes so far."""
+        return self._bytes
+
     def spend_bytes(self, count: int) -> None:
         """Count uncompressed bytes.
 
@@ -125,7 +130,7 @@ class Budget:
             if self._bytes > self._maximum_bytes:
                 raise ImageTooLarge(
                     f"the image is larger than {size_text(self._maximum_bytes)} uncompressed",
-                    hint="the setting max_image_bytes allows more",
+                    hint="--max-bytes, or the setting max_image_bytes, allows more",
                 )
 
     def spend_entries(self, count: int) -> None:
@@ -139,5 +144,5 @@ class Budget:
             if self._entries > self._maximum_entries:
                 raise ImageTooLarge(
                     f"the image has more than {self._maximum_entries} files",
-                    hint="the setting max_entries allows more",
+                    hint="--max-entries, or the setting max_entries, allows more",
                 )

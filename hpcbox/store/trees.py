@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -48,4 +49,6 @@ def _empty(folder: int) -> None:
         if is_folder:
             remove(name, parent=folder)
         else:
-            os.unlink(name, dir_fd=folder)
+            # Two may remove the same folder at once.
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)

@@ -73,6 +73,25 @@ static void resolving(void)
 	same(captured(), "hpcbox: img:4: hpcbox resolve failed: exit status 1 — try: hpcbox resolve 'img:4'\n", "with a line of ours");
 }
 
+static void resolving_here(void)
+{
+	forget();
+	write_resolver("echo 'reference dir:/home/a b'; echo sha256:" HEX);
+	ok(decide(NULL, "dir:a b", NULL) == 0, "an image of this machine is resolved");
+	captured();
+	same(getenv("SLURM_HPCBOX_IMAGE"), "dir:/home/a b sha256:" HEX, "and exported with its whole path");
+	forget();
+	write_resolver("echo 'reference /home/a.sqsh'; exit 69");
+	ok(decide(NULL, "a.sqsh", NULL) == 0, "the path comes first");
+	captured();
+	same(getenv("SLURM_HPCBOX_IMAGE"), "/home/a.sqsh -", "so it is known without the digest too");
+	forget();
+	write_resolver("echo 'reference /home/a.sqsh'; echo 'hpcbox: broken' >&2; exit 65");
+	ok(decide(NULL, "a.sqsh", NULL) == 125, "a file that can't be used ends the client");
+	same(captured(), "hpcbox: broken\n", "with the line of hpcbox resolve");
+	forget();
+}
+
 static void flags(void)
 {
 	write_resolver("exit 69");
@@ -124,6 +143,7 @@ int main(void)
 	snprintf(resolver, sizeof(resolver), "%s/python", new_folder());
 	forget();
 	resolving();
+	resolving_here();
 	flags();
 	marking();
 	remove_folder();

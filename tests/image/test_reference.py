@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcbox.errors import HpcboxError, ReferenceInvalid, RequestError
-from hpcbox.image.reference import LocalReference, Reference, parse, parse_fetchable
+from hpcbox.errors import HpcboxError, ReferenceInvalid
+from hpcbox.image.reference import LocalReference, Reference, parse
 
 HEX = "0123456789abcdef" * 4
 
@@ -59,6 +59,14 @@ WRONG = {
     "./folder": "must end in",
     "/images/x": "must end in",
     "oci:": "nothing follows",
+    "oci:///a/b": "'oci:/a/b' may be meant",
+    "dir://a": "'dir:a' may be meant",
+    "docker-daemon:a:1": "'dockerd://a:1' may be meant",
+    "file:///a/b.sqsh": "'/a/b.sqsh' may be meant",
+    "./a.tar": "oci-archive: or docker-archive:",
+    "dockerd://a b": "character ' '",
+    "oci:a\tb": "character",
+    "docker://user@reg.io/a": "names a user",
     "a" * 2000: "2000 characters",
     "caf\udce9": "character",
 }
@@ -73,6 +81,9 @@ LOCAL = {
     "/images/a.sqsh": LocalReference("path", "/images/a.sqsh"),
     "./a.EROFS": LocalReference("path", "./a.EROFS"),
     "a.squashfs": LocalReference("path", "a.squashfs"),
+    "my images/a b.sqsh": LocalReference("path", "my images/a b.sqsh"),
+    "oci:my images/x:1": LocalReference("oci:", "my images/x:1"),
+    "~/a.sqsh": LocalReference("path", "~/a.sqsh"),
 }
 
 
@@ -97,13 +108,9 @@ def test_a_wrong_reference_is_refused_with_what_is_wrong(text: str, reason: str)
 
 
 @pytest.mark.parametrize(("text", "expected"), LOCAL.items())
-def test_images_of_this_machine_are_known_and_not_fetched_yet(
-    text: str, expected: LocalReference
-) -> None:
+def test_images_of_this_machine_are_known(text: str, expected: LocalReference) -> None:
     assert parse(text) == expected
     assert str(parse(text)) == text
-    with pytest.raises(RequestError, match="not supported yet"):
-        parse_fetchable(text)
 
 
 def test_a_name_without_registry_goes_to_the_default_one() -> None:

@@ -90,7 +90,7 @@ def test_inspect_reads_the_registry_and_the_store(image: str, store: Path) -> No
 
 def mpi_of(image: str, store: Path, *environment: str) -> list[str]:
     variables = dict(one.split("=") for one in environment)
-    _, out, _ = finish(hpcbox("inspect", image, store=store, **variables))
+    _, out, _ = finish(hpcbox("inspect", image, store=store, folder=None, **variables))
     return [line.split(maxsplit=1)[1] for line in out.splitlines() if line.startswith("mpi ")]
 
 
@@ -140,7 +140,8 @@ def test_resolve_prints_what_the_plugin_reads(image: str, store: Path) -> None:
     [
         ("127.0.0.1:1/a:1", 69, "cannot be reached"),
         ("Upper/Case:1", 64, "upper-case"),
-        ("oci:folder", 64, "not supported yet"),
+        ("oci:folder", 66, "there is no"),
+        ("dockerd://debian:12", 64, "docker save"),
         ("a b", 64, "character"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 from hpcbox import kernel
 from hpcbox.image.compression import decompressed
 from hpcbox.rootfs import mpi, packages
+from hpcbox.rootfs.layer_view import DirectoryFolder
 from hpcbox.rootfs.mpi_library import MPICH, OPEN_MPI, PMI1, PMI2, PMIX
 from hpcbox.rootfs.root_files import MountedRoot, StackedRoot
 from hpcbox.rootfs.stack import Stack
@@ -65,10 +66,10 @@ def unpack(layer: str, scratch: str) -> Path:
 def stack_of(layers: list[Path]) -> Iterator[StackedRoot]:
     """The layers as a store's reader sees them."""
     with ExitStack() as opened:
-        descriptors = [os.open(layer, os.O_PATH) for layer in layers]
-        for descriptor in descriptors:
-            opened.callback(os.close, descriptor)
-        yield StackedRoot(Stack(descriptors))
+        folders = [DirectoryFolder(os.open(layer, os.O_RDONLY)) for layer in layers]
+        for one in folders:
+            opened.callback(one.close)
+        yield StackedRoot(Stack(folders))
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Fault:
         stall_after: bytes after which nothing more is sent until the registry stops.
         reset: end a cut connection by a reset.
         length: Content-Length in place of the true one.
+        trickle: bytes a second from then on that a slow connection brings.
         times: how many requests it spoils; afterwards all is well. None: all.
     """
 
@@ -41,6 +42,7 @@ class Fault:
     stall_after: int | None = None
     reset: bool = False
     length: int | None = None
+    trickle: int | None = None
     times: int | None = None
 
 
@@ -158,8 +160,7 @@ class BadRegistry:
         request.end_headers()
         limit = fault.cut_after if fault.cut_after is not None else fault.stall_after
         self.sent[request.path] = self.sent.get(request.path, 0) + len(body[:limit])
-        request.wfile.write(body[:limit])
-        request.wfile.flush()
+        self._write(request, body[:limit], fault)
         if fault.stall_after is not None:
             self._stopped.wait(120)
         if limit is not None or length != len(body):
@@ -178,6 +179,14 @@ class BadRegistry:
     def _first(self, headers: dict[str, str]) -> int:
         match = re.fullmatch(r"bytes=(\d+)-\d*", headers.get("Range", ""))
         return int(match[1]) if match and self._knows_ranges else 0
+
+    def _write(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
+        step = len(body) if fault.trickle is None else max(fault.trickle // 10, 1)
+        for start in range(0, len(body), max(step, 1)):
+            request.wfile.write(body[start : start + step])
+            request.wfile.flush()
+            if fault.trickle is not None and self._stopped.wait(0.1):
+                return
 
     def _fault(self, path: str) -> Fault:
         for pattern, fault in self._faults:

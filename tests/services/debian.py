@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # This machine's release, and the one after it.
 SUITE, NEXT_SUITE = "bookworm", "trixie"
-NEXT_PYTHON = "3.13"
+PYTHON = {SUITE: "3.11", NEXT_SUITE: "3.13"}
 PACKAGES = {"mmdebstrap": "mmdebstrap", "dpkg-deb": "dpkg"}
 # A test image needs no manuals; dpkg keeps to this for packages added later, too.
 UNPACK_NOT = ("doc", "man", "info", "locale", "lintian", "bug", "zoneinfo")
@@ -33,11 +33,13 @@ DEFAULT_SOURCES = (
 )
 
 
-def key(suite: str = SUITE) -> str:
+def key(suite: str = SUITE, included: tuple[str, ...] = ()) -> str:
     """Names what root() contains (but for Debian's own updates)."""
     parts: tuple[object, ...] = (suite, UNPACK_NOT, layers.LEFT_OUT, platform.machine())
     if suite == NEXT_SUITE:
         parts = (*parts, UNPACK_NOT_NEXT)
+    if included:
+        parts = (*parts, included)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -55,13 +57,17 @@ def sources(suite: str = SUITE) -> str:
     return ("".join(lines) or DEFAULT_SOURCES).replace(SUITE, suite)
 
 
-def root(suite: str = SUITE) -> Path:
+def root(suite: str = SUITE, included: tuple[str, ...] = ()) -> Path:
     """The minimal root, made once, with apt's lists so that packages can be added.
+
+    Args:
+        suite: Debian's release.
+        included: packages beyond the minimal ones.
 
     Raises:
         LabError: mmdebstrap fails (no network, no space).
     """
-    folder = cache_root() / "roots" / key(suite)
+    folder = cache_root() / "roots" / key(suite, included)
     if not folder.exists():
         folder.parent.mkdir(mode=0o700, exist_ok=True)
         growing = folder.with_suffix(".new")
@@ -71,6 +77,7 @@ def root(suite: str = SUITE) -> Path:
         run([
             "mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt/lists",
             *(f"--dpkgopt=path-exclude={path}" for path in left_out),
+            *(f"--include={name}" for name in included),
             suite, os.fspath(growing), "-",
         ], stdin_text=sources(suite))  # fmt: skip
         growing.rename(folder)

@@ -18,22 +18,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.services import debian, layers
+from tests.services import debian, layers, made_layers
 from tests.services.commands import require, run
+from tests.services.large_recipes import LARGE_RECIPES
 from tests.services.recipes import RECIPES, Program, Recipe
 from tests.services.registry import Registry
 from tests.services.spec import PROGRAMS, cache_root
 
 if TYPE_CHECKING:
     import tarfile
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.services.layers import Layer
 
 # Raise it when the way layers or configs are made changes.
 FORMAT = 2
-# What wheels are built for; pip takes older ones too.
-PLATFORMS = ("manylinux2014", "manylinux_2_28")
+# What wheels are built for: pip takes exactly these.
+PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28")
 IMAGE_MARKER = "etc/hpcbox-lab-image"
 PATH_VARIABLE = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {
@@ -52,17 +53,17 @@ def storage() -> Path:
     return cache_root() / "images-registry" / "storage"
 
 
-def ensure() -> None:
+def ensure(recipes: Sequence[Recipe] = RECIPES) -> None:
     """Build and store the images that are missing or whose recipe has changed.
 
     Raises:
         LabError: a tool is missing or fails.
     """
-    if all(_is_current(recipe) for recipe in RECIPES):
+    if all(_is_current(recipe) for recipe in recipes):
         return
     require(PACKAGES)
     with _locked():
-        for recipe in RECIPES:
+        for recipe in recipes:
             if not _is_current(recipe):
                 print(f"lab: building image {recipe.reference} (once)", file=sys.stderr)
                 _build(recipe)
@@ -70,7 +71,7 @@ def ensure() -> None:
 
 def marker(name: str) -> str:
     """The 64 hex digits in /etc/hpcbox-lab-image of an image ("mpich")."""
-    recipe = next(one for one in RECIPES if one.name == name)
+    recipe = next(one for one in (*RECIPES, *LARGE_RECIPES) if one.name == name)
     return _key("marker", _recipe_key(recipe))
 
 
@@ -87,8 +88,13 @@ def _key(*parts: object) -> str:
 def _recipe_key(recipe: Recipe) -> str:
     sources = [(PROGRAMS / one.source).read_bytes() for one in recipe.programs]
     headers = [file.read_bytes() for file in sorted(PROGRAMS.glob("*.h"))]
-    additions = filter(None, (recipe.development, recipe.wheels))
-    return _key(recipe, debian.key(recipe.suite), sources, headers, *additions)
+    additions = filter(
+        None,
+        (recipe.development, recipe.wheels, recipe.libraries, recipe.unpacked, recipe.made,
+         recipe.removed),
+    )  # fmt: skip
+    root = debian.key(recipe.suite, recipe.included)
+    return _key(recipe, root, sources, headers, *additions)
 
 
 def _note(name: str) -> Path:
@@ -112,22 +118,7 @@ def _locked() -> Iterator[None]:
 
 
 def _build(recipe: Recipe) -> None:
-    parts = []
-    if recipe.debian:
-        suite = recipe.suite
-        parts.append(
-            _cached(debian.key(suite), lambda tar: layers.add_tree(tar, debian.root(suite)))
-        )
-    if recipe.packages:
-        key = _key("packages", debian.key(recipe.suite), recipe.packages)
-        parts.append(_cached(key, partial(debian.add_packages, recipe.suite, recipe.packages)))
-    if recipe.wheels:
-        key = _key("wheels", platform.machine(), recipe.wheels)
-        parts.append(_cached(key, partial(_add_wheels, recipe.wheels)))
-    if recipe.programs:
-        key = _key("programs", _recipe_key(recipe))
-        parts.append(_cached(key, partial(_add_programs, recipe)))
-    parts.append(_cached(_key("marker layer", _recipe_key(recipe)), partial(_add_marker, recipe)))
+    parts = _parts(recipe)
     config = _config(recipe, parts)
     with (
         tempfile.TemporaryDirectory(dir=cache_root()) as scratch,
@@ -144,8 +135,38 @@ def _build(recipe: Recipe) -> None:
         note.rename(_note(recipe.name))
 
 
-def _cached(key: str, fill: layers.Fill) -> Layer:
-    return layers.cached(cache_root() / "layers", key, fill)
+def _parts(recipe: Recipe) -> list[Layer]:
+    """The layers of an image, bottom first; those that other images have too are made once."""
+    suite, machine = recipe.suite, platform.machine()
+    root = debian.key(suite, recipe.included)
+    wanted: list[tuple[str, layers.Fill]] = []
+    if recipe.debian:
+        wanted.append((root, partial(_add_root, recipe)))
+    if recipe.packages:
+        key = _key("packages", root, recipe.packages)
+        wanted.append((key, partial(debian.add_packages, suite, recipe.packages)))
+    if recipe.unpacked:
+        key = _key("unpacked", root, recipe.unpacked)
+        wanted.append((key, partial(_add_unpacked, recipe)))
+    for wheels in filter(None, (recipe.wheels, recipe.libraries)):
+        key = _key("wheels", machine, suite, wheels)
+        wanted.append((key, partial(_add_wheels, suite, wheels)))
+    wanted += [(_key("made", name), made_layers.FILLS[name]) for name in recipe.made]
+    if recipe.programs:
+        key = _key("programs", _recipe_key(recipe))
+        wanted.append((key, partial(_add_programs, recipe)))
+    wanted.append((_key("marker layer", _recipe_key(recipe)), partial(_add_marker, recipe)))
+    return [layers.cached(cache_root() / "layers", key, fill) for key, fill in wanted]
+
+
+def _add_root(recipe: Recipe, tar: tarfile.TarFile) -> None:
+    layers.add_tree(tar, debian.root(recipe.suite, recipe.included))
+
+
+def _add_unpacked(recipe: Recipe, tar: tarfile.TarFile) -> None:
+    with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
+        debian.unpack(recipe.suite, recipe.unpacked, Path(scratch, "tree"))
+        layers.add_tree(tar, Path(scratch, "tree"))
 
 
 def _add_programs(recipe: Recipe, tar: tarfile.TarFile) -> None:
@@ -171,14 +192,15 @@ def _program(program: Program, scratch: str, development: Path) -> bytes:
     return binary.read_bytes()
 
 
-def _add_wheels(wheels: tuple[str, ...], tar: tarfile.TarFile) -> None:
+def _add_wheels(suite: str, wheels: tuple[str, ...], tar: tarfile.TarFile) -> None:
     """Add wheels from PyPI as the image's Python finds them."""
+    version = debian.PYTHON[suite]
     with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
         run(["/usr/bin/python3", "-m", "venv", f"{scratch}/pip"])
         run([f"{scratch}/pip/bin/python", "-m", "pip", "install", "--quiet", "--no-deps",
              "--disable-pip-version-check", "--no-compile", "--only-binary=:all:",
-             f"--python-version={debian.NEXT_PYTHON}", *wheels,
-             f"--target={scratch}/tree/usr/local/lib/python{debian.NEXT_PYTHON}/dist-packages",
+             f"--python-version={version}", *wheels,
+             f"--target={scratch}/tree/usr/local/lib/python{version}/dist-packages",
              *(f"--platform={name}_{platform.machine()}" for name in PLATFORMS)])  # fmt: skip
         layers.add_tree(tar, Path(scratch, "tree"))
 
@@ -186,6 +208,7 @@ def _add_wheels(wheels: tuple[str, ...], tar: tarfile.TarFile) -> None:
 def _add_marker(recipe: Recipe, tar: tarfile.TarFile) -> None:
     layers.add_folder(tar, "etc")
     layers.add_file(tar, IMAGE_MARKER, f"{marker(recipe.name)}\n".encode())
+    made_layers.add_removals(tar, recipe.removed)
 
 
 def _config(recipe: Recipe, parts: list[Layer]) -> bytes:

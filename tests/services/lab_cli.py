@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.services import images, leftovers
 from tests.services.failure import LabError
+from tests.services.large_recipes import LARGE_RECIPES
 from tests.services.lifetime import first_process
 from tests.services.slurm import Cluster
 from tests.services.spec import CONTROLLER, PROFILES, state_root
@@ -27,6 +28,7 @@ EXAMPLES = """examples:
 images inside the lab: 10.77.0.1:5000/{debian,mpich,mpich42,openmpi4,openmpi5,static}:1
 """
 ALL = "all"
+LARGE = [recipe.name for recipe in LARGE_RECIPES]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     _verb(verbs, "status", _status, "list the labs", with_id=False)
     listing = "list processes, mounts, links, loops, cgroups, /run, /dev/shm: to compare by diff"
     _verb(verbs, "listing", _listing, listing, with_id=False)
-    _verb(verbs, "images", _images, "build the images that are missing", with_id=False)
+    built = _verb(verbs, "images", _images, "build the images that are missing", with_id=False)
+    built.add_argument(
+        "--large", nargs="*", choices=LARGE, metavar="NAME",
+        help=f"the benchmarks' large ones, all or some of {', '.join(LARGE)}: minutes, gigabytes",
+    )  # fmt: skip
     return parser
 
 
@@ -139,8 +145,12 @@ def _listing(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _images(_arguments: argparse.Namespace) -> int:
-    images.ensure()
+def _images(arguments: argparse.Namespace) -> int:
+    if arguments.large is None:
+        images.ensure()
+    else:
+        chosen = arguments.large or LARGE
+        images.ensure([recipe for recipe in LARGE_RECIPES if recipe.name in chosen])
     return 0
 
 

@@ -40,6 +40,11 @@ class Recipe:
         suite: Debian's release.
         development: packages that programs are compiled with, unpacked beside the image.
         wheels: packages from PyPI for the image's Python, NAME==VERSION.
+        libraries: more of them, in a layer of their own.
+        included: Debian packages in the minimal root's own layer.
+        unpacked: Debian packages in a layer as they are: not installed, without what they need.
+        made: layers of made_layers.py, by name.
+        removed: names that the top layer hides; a folder's that ends in / stays and is emptied.
     """
 
     name: str
@@ -53,6 +58,11 @@ class Recipe:
     suite: str = field(default=SUITE, repr=False)
     development: tuple[str, ...] = field(default=(), repr=False)
     wheels: tuple[str, ...] = field(default=(), repr=False)
+    libraries: tuple[str, ...] = field(default=(), repr=False)
+    included: tuple[str, ...] = field(default=(), repr=False)
+    unpacked: tuple[str, ...] = field(default=(), repr=False)
+    made: tuple[str, ...] = field(default=(), repr=False)
+    removed: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def reference(self) -> str:

@@ -7,6 +7,7 @@ with Registry(tmp_path) as registry:
 
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
@@ -18,8 +19,9 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
+_Blob: TypeAlias = io.BytesIO | io.BufferedReader
 _START_SECONDS = 15.0
 _ACCESS = re.compile(r'"(GET|HEAD|PUT|POST|PATCH|DELETE) (\S+) HTTP/[\d.]+" (\d{3})')
 
@@ -93,8 +95,13 @@ class Registry:
 
     def push_blob(self, repository: str, data: bytes | Path) -> str:
         """Upload a blob and return its digest."""
-        content = data if isinstance(data, bytes) else data.read_bytes()
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as content:
+            return self._push_blob(repository, content)
+
+    def _push_blob(self, repository: str, content: _Blob) -> str:
+        digest = f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+        size_bytes = content.seek(0, os.SEEK_END)
+        content.seek(0)
         status, headers = self._request("POST", f"/v2/{repository}/blobs/uploads/")
         location = headers["Location"]
         path = location[location.index("/v2/") :]
@@ -103,7 +110,7 @@ class Registry:
             "PUT",
             f"{path}{joint}digest={digest}",
             content,
-            {"Content-Type": "application/octet-stream"},
+            {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)},
         )
         if status != 201:
             raise RuntimeError(f"blob refused: {status}")
@@ -178,7 +185,7 @@ class Registry:
         self,
         method: str,
         path: str,
-        body: bytes | None = None,
+        body: bytes | _Blob | None = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[int, http.client.HTTPMessage]:
         connection = self._connection()

@@ -11,8 +11,8 @@ from typing import Any
 
 from hpcbox import packets, principals
 from hpcbox.image import relay
-from hpcbox.image.reference import parse_fetchable
-from hpcbox.image.registry import RegistrySource
+from hpcbox.image.reference import parse
+from hpcbox.image.sources import source_of
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store import writer
@@ -25,7 +25,7 @@ def main(store: str, service_uid: int, user_uid: int, image: str, stall_seconds:
     settings = Settings(store=store, stall_seconds=stall_seconds, retry_seconds=3 * stall_seconds)
 
     def fetch(root: packets.Socket) -> None:
-        source = RegistrySource(parse_fetchable(image), settings)
+        source = source_of(parse(image), settings)
         relay.serve(
             fetcher_end, source, lambda seen: packets.send(root, b"P", seen.line().encode())
         )

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from hpcbox.image.progress import Progress
-from hpcbox.image.reference import parse_fetchable
-from hpcbox.image.registry import RegistrySource
+from hpcbox.image.reference import parse
+from hpcbox.image.sources import source_of
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store.images import ImageRecord
@@ -32,7 +32,7 @@ def pull_here(
 ) -> ImageRecord:
     """Pull in this process."""
     made = settings(store, stall_seconds=stall_seconds)
-    source = RegistrySource(parse_fetchable(image), made)
+    source = source_of(parse(image), made)
     report = seen.append if seen is not None else _ignore
     return pull(source, made.store, DirectorySink(), limits, report, grant_to=grant_to)
 
@@ -41,13 +41,16 @@ def _ignore(_progress: Progress) -> None:
     return
 
 
-def hpcbox(*words: str, store: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start `hpcbox` as a user would."""
+def hpcbox(
+    *words: str, store: Path, folder: Path | None = None, **environment: str
+) -> subprocess.Popen[str]:
+    """Start `hpcbox` as a user would, in a folder."""
     return subprocess.Popen(
         [sys.executable, "-m", "hpcbox", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=folder,
         env={
             "PATH": "/usr/bin:/bin",
             "HOME": "/nonexistent",

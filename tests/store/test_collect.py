@@ -155,9 +155,9 @@ def test_a_store_that_is_open_to_others_is_refused(store: Path) -> None:
 
 def test_a_store_of_another_format_is_refused(store: Path) -> None:
     paths.prepare(str(store))
-    (store / "format").write_text("2\n")
+    (store / "format").write_text("3\n")
 
-    with pytest.raises(StoreError, match="format '2'"):
+    with pytest.raises(StoreError, match="format '3'"):
         paths.prepare(str(store))
 
 

@@ -14,9 +14,9 @@ from hpcbox import packets
 from hpcbox.errors import DigestMismatch, HpcboxError, NodeSetupFailed, RegistryUnreachable
 from hpcbox.image import relay
 from hpcbox.image.manifest import Descriptor
-from hpcbox.image.reference import parse_fetchable
-from hpcbox.image.registry import RegistrySource
+from hpcbox.image.reference import parse
 from hpcbox.image.source import ByteStream, ImageSource, Resolved
+from hpcbox.image.sources import source_of
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.store import images, writer
 from hpcbox.store.pull import pull
@@ -208,7 +208,7 @@ def test_who_knows_the_digests_but_not_the_bytes_gets_no_access(
 ) -> None:
     pushed = push_image(registry, "site/private:1", LAYER)
     image = f"{registry.address}/site/private:1"
-    true = RegistrySource(parse_fetchable(image), settings(store))
+    true = source_of(parse(image), settings(store))
     pull(true, str(store), DirectorySink(), LIMITS, lambda _progress: None, grant_to=ALICE)
     lying = Lying(true)
 
@@ -232,7 +232,7 @@ def test_a_writer_whose_fetcher_dies_says_so(store: Path, ends: Ends) -> None:
 def test_a_fetcher_whose_writer_dies_says_so(registry: Registry, store: Path, ends: Ends) -> None:
     fetcher_end, writer_end = ends
     writer_end.close()
-    source = RegistrySource(parse_fetchable(f"{registry.address}/a:1"), settings(store))
+    source = source_of(parse(f"{registry.address}/a:1"), settings(store))
 
     with pytest.raises(NodeSetupFailed, match="died"):
         relay.serve(fetcher_end, source, lambda _progress: None)

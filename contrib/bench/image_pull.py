@@ -1,0 +1,73 @@
+"""One pull for bench-images: python image_pull.py HOW STORE UID IMAGE, as root.
+
+HOW is a sink, or "floor": the blobs fetched, decompressed and both digests checked with the same
+libraries and as many threads, and nothing written: what any pull has to do. As on a node, root
+becomes the service user, who reads the network's bytes and owns the store.
+"""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from hpcbox import principals
+from hpcbox.image.compression import decompressed
+from hpcbox.image.digest import Digest
+from hpcbox.image.manifest import Descriptor, Manifest, parse_config, parse_manifest
+from hpcbox.image.reference import Reference, parse
+from hpcbox.image.registry import RegistrySource
+from hpcbox.image.source import read_exactly
+from hpcbox.image.verified import VerifiedStream
+from hpcbox.rootfs.unpack import DirectorySink
+from hpcbox.settings import Settings
+from hpcbox.store.pull import Limits, pull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hpcbox.store.sink import LayerSink
+
+FLOOR = "floor"
+SINKS: dict[str, Callable[[], LayerSink]] = {"directory": DirectorySink}
+
+
+def floor(source: RegistrySource, threads: int) -> str:
+    """Read all layers of an image with proof and keep nothing; return the manifest's digest."""
+    resolved = source.resolve()
+    manifest = parse_manifest(resolved.body, resolved.media_type)
+    if not isinstance(manifest, Manifest):
+        raise SystemExit("an index came where one platform's manifest was asked for")
+    with closing(source.open_blob(manifest.config)) as blob:
+        body = read_exactly(blob, manifest.config.size_bytes)
+    config = parse_config(body, len(manifest.layers))
+
+    def read(layer: Descriptor, diff_id: Digest) -> None:
+        opened = source.open_blob(layer)
+        with closing(VerifiedStream(opened, layer.digest, layer.size_bytes, "blob")) as blob:
+            VerifiedStream(decompressed(blob), diff_id, None, "layer").drain()
+            blob.drain()
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(read, manifest.layers, config.diff_ids))
+    return str(Digest.of(resolved.body))
+
+
+def main(how: str, store: str, uid: int, image: str) -> None:
+    """Pull and print the digest of the image's manifest."""
+    settings = Settings(store=store)
+    reference = parse(image, settings.default_registry)
+    if not isinstance(reference, Reference):
+        raise SystemExit("an image of a registry is wanted")
+    principals.become(uid, uid)
+    source = RegistrySource(reference, settings)
+    if how == FLOOR:
+        print(floor(source, settings.pull_threads))
+        return
+    limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
+    print(pull(source, store, SINKS[how](), limits, lambda _progress: None).digest)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

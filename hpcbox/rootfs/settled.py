@@ -1,0 +1,32 @@
+"""The settled form of a layer (settle.py), in a layer folder of its own: folder or erofs image."""
+
+import os
+from collections.abc import Sequence
+
+from hpcbox.errors import StoreError
+from hpcbox.rootfs.folder_copy import FolderCopy
+from hpcbox.rootfs.settle import opened, settle
+from hpcbox.store.opened_layer import DIRECTORY
+from hpcbox.store.sink import Needs
+
+
+def make(needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
+    """Make, in a new layer folder, the form of a layer that belongs on these layers.
+
+    The layer keeps the kind of form that it has; `layer` and `below` (bottom first) are descriptors
+    of layer folders.
+
+    Raises:
+        LayerRejected: there is none.
+        StoreError: a layer can't be read.
+        OSError: the folder can't be written.
+    """
+    with opened([*below, layer]) as forms:
+        form = forms[-1]
+        if form.kind == DIRECTORY:
+            os.mkdir(f"{folder}/fs", 0o755)
+            with FolderCopy(f"{folder}/fs") as copy:
+                copy.fill(form.descriptors[0])
+                settle(needs, copy, forms[:-1])
+        else:
+            raise StoreError("a layer of this form cannot be copied for other layers below it")

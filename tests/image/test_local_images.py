@@ -1,0 +1,166 @@
+"""Images that lie on this machine, written by the tools that people use, pulled as a user does."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rootfs.unpacking import listing
+from tests.services.registry import Registry
+from tests.services.small_images import (
+    Item,
+    file,
+    folder,
+    hardlink,
+    push_image,
+    symlink,
+    tar,
+    whiteout,
+)
+from tests.store.pulling import finish, hpcbox
+
+LOWER = tar(folder("bin"), file("bin/tool", os.urandom(70_000), 0o755), file("gone"))
+UPPER = tar(whiteout("gone"), symlink("link", "bin/tool"), hardlink("other", "link"))
+ROOT: tuple[Item, ...] = (
+    folder("bin", 0o755),
+    folder("etc", 0o700),
+    file("bin/tool", os.urandom(70_000), 0o755),
+    file("etc/environment", b'# of enroot\nPATH=/opt/bin\nexport NAME="a b"\nno variable\n'),
+    file("etc/secret", b"", 0o600),
+    file("with a 'blank\" and \\", b"odd"),
+    file("n" * 150 + "/" + "m" * 150, b"long"),
+    symlink("link", "bin/tool"),
+    symlink("far", "x" * 150),
+)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        push_image(running, "local/image:1", LOWER, UPPER, Env=["A=b"], Cmd=["sh"])
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system in a folder."""
+    root = tmp_path_factory.mktemp("tree") / "root"
+    root.mkdir()
+    subprocess.run(["tar", "-x", "-C", root], input=tar(*ROOT), check=True)
+    os.link(root / "bin/tool", root / "zz-hardlink")
+    os.mkfifo(root / "fifo")
+    os.mknod(root / "device", 0o600 | 0o020000, os.makedev(1, 3))
+    with (root / "sparse").open("wb") as sparse:
+        sparse.truncate(300_000)
+    os.setxattr(root / "bin", "user.kept", b"yes")
+    return root
+
+
+def skopeo(registry: Registry, target: str, image: str = "local/image:1", *words: str) -> None:
+    subprocess.run(
+        ["skopeo", "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false", *words]
+        + [f"docker://{registry.address}/{image}", target],
+        check=True,
+    )
+
+
+def pulled(reference: str, store: Path, folder: Path | None = None) -> dict[str, object]:
+    """Pull as a user who stands in a folder; return the record."""
+    words = ["pull", "--json", reference]
+    code, out, err = finish(hpcbox(*words, store=store, folder=folder))
+    assert code == 0, err
+    record: dict[str, object] = json.loads(out)
+    return record
+
+
+def refusal(reference: str, store: Path) -> tuple[int, str]:
+    code, out, err = finish(hpcbox("pull", "--quiet", reference, store=store))
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert len(err) <= 600
+    return code, err
+
+
+def content(store: Path, record: dict[str, object]) -> dict[str, str]:
+    """What the image's only layer holds, whatever form it has in the store."""
+    layers = record["layers"]
+    assert isinstance(layers, list)
+    assert len(layers) == 1
+    return listing(store / "layers" / layers[0] / "fs")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "oci:{}:1",
+        "oci:{}",
+        "oci-archive:{}:1",
+        "docker-archive:{}",
+        "docker-archive:{}:local/image:1",
+    ],
+)
+def test_what_skopeo_copies_is_the_image_of_the_registry(
+    registry: Registry, store: Path, tmp_path: Path, form: str
+) -> None:
+    place = tmp_path / "my images:x"
+    name = "local/image:1" if form.startswith("docker") else "1"
+    skopeo(registry, f"{form.partition(':')[0]}:{tmp_path}/copy:{name}")
+    (tmp_path / "copy").rename(place)
+
+    from_registry = pulled(f"{registry.address}/local/image:1", store)
+    record = pulled(form.format(place), store)
+
+    for same in ("layers", "env", "cmd", "size_bytes"):
+        assert record[same] == from_registry[same]
+    if form.startswith("oci"):
+        assert record["digest"] == from_registry["digest"]
+    references = record["references"]
+    assert isinstance(references, list)
+    assert form.format(place) in references
+
+
+def test_a_folder_becomes_an_image_of_its_files(store: Path, tree: Path) -> None:
+    record = pulled(f"dir:{tree}", store)
+
+    expected = listing(tree)
+    del expected["device"]
+    assert content(store, record) == expected
+    layer = store / "layers" / str(record["layers"]).strip("[]'") / "fs"
+    assert (layer / "zz-hardlink").stat().st_nlink == 2
+    assert os.getxattr(layer / "bin", "user.kept") == b"yes"
+    assert int((layer / "etc").stat().st_mtime) == int((tree / "etc").stat().st_mtime)
+    assert record["env"] == ["PATH=/opt/bin", "NAME=a b"]
+
+
+def test_the_same_folder_is_the_same_image(store: Path, tree: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-a", tree, tmp_path / "copy"], check=True)
+
+    first, second = pulled(f"dir:{tree}", store), pulled("dir:copy/.", store, tmp_path)
+
+    assert first["digest"] == second["digest"]
+    assert second["references"] == [f"dir:{tree}", f"dir:{tmp_path}/copy"]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "xz", "lz4"])
+def test_a_squashfs_file_becomes_an_image_of_its_files(
+    store: Path, tree: Path, tmp_path: Path, compression: str
+) -> None:
+    image = tmp_path / "x.sqsh"
+    options = ["-quiet", "-no-progress", "-comp", compression]
+    subprocess.run(["mksquashfs", tree, image, *options], check=True, stdout=subprocess.DEVNULL)
+
+    record = pulled("./x.sqsh", store, tmp_path)
+
+    expected = listing(tree)
+    del expected["device"]
+    assert content(store, record) == expected
+    assert record["env"] == ["PATH=/opt/bin", "NAME=a b"]
+    assert record["references"] == [str(image)]
