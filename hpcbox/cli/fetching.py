@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hpcbox.errors import ImageNotFound
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed, path_in_mind
+from hpcbox.image.noting import Noting
 from hpcbox.image.progress import PhaseLines, Progress, Report, as_json
 from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.settings import Settings
@@ -83,8 +84,8 @@ def pulled(
     from hpcbox.store.pull import pull  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        source = source_of(reference, settings, digest, notice=_notice(reference, report))
         named = _named(report, str(reference))
+        source = source_of(reference, settings, digest, notice=named.notice)
         return pull(source, settings.store, DirectorySink(), _limits(settings), named)
 
 
@@ -100,24 +101,22 @@ def extracted(
     from hpcbox.rootfs.extract import extract  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        source = source_of(reference, settings, notice=_notice(reference, report))
-        return extract(source, folder, _limits(settings), _named(report, str(reference)))
+        named = _named(report, str(reference))
+        source = source_of(reference, settings, notice=named.notice)
+        return extract(source, folder, _limits(settings), named)
 
 
-def _named(report: Report, image: str) -> Report:
+def _named(report: Report, image: str) -> Noting:
     """Name the image also while the registry hasn't answered and the pipeline knows no name."""
-    return lambda progress: report(progress if progress.image else replace(progress, image=image))
+    return Noting(
+        lambda progress: report(progress if progress.image else replace(progress, image=image))
+    )
 
 
 def _limits(settings: Settings) -> "Limits":
     from hpcbox.store.pull import Limits  # noqa: PLC0415 - as in `pulled`
 
     return Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
-
-
-def _notice(reference: Reference | LocalReference, report: Report) -> Callable[[str], None]:
-    """Return what shows why the registry lets a pull wait."""
-    return lambda text: report(Progress(f"{text}:", str(reference)))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from hpcbox.container.root import Refused
 from hpcbox.image import relay
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed
+from hpcbox.image.noting import Noting
 from hpcbox.image.progress import PhaseLines, Progress
 from hpcbox.image.sources import source_of
 from hpcbox.request import wire
@@ -91,14 +92,12 @@ def fetch(
         show(shown)
         packets.send(root, b"N", _event(shown))
 
-    def notice(text: str) -> None:
-        report(Progress(f"{text}:", request.image))
-
     # All nodes are to use what the client has resolved, if it has.
     digest = Digest.parse(request.digest) if request.digest else None
     # Fetching with the user's credentials, it reaches registries as the user does.
     known = with_user_registries(settings)
-    relay.serve(writer_end, source_of(reference, known, digest, notice=notice), report)
+    noting = Noting(report)
+    relay.serve(writer_end, source_of(reference, known, digest, notice=noting.notice), noting)
 
 
 def _event(progress: Progress) -> bytes:

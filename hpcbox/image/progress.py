@@ -37,6 +37,7 @@ class Progress:
         others_done: bytes that other pulls have of the layers that this one waits for.
         others_total: bytes of those layers.
         stored_bytes: what the image takes of the disk; 0 until it is ready.
+        note: why the registry lets the pull wait, as `the registry asks to wait 20 s`, or empty.
     """
 
     phase: str
@@ -51,6 +52,7 @@ class Progress:
     others_done: int = 0
     others_total: int = 0
     stored_bytes: int = 0
+    note: str = ""
 
     def seconds_left(self) -> float | None:
         """Return how long the bytes that are missing will take at the present rate, if it has one.
@@ -144,6 +146,8 @@ _PHASE_TEXTS: dict[str, Callable[[Progress], _Text]] = {
 
 
 def _silence(progress: Progress, what: str) -> list[str]:
+    if progress.note:
+        return [progress.note]
     if progress.idle_seconds < _SILENT_SECONDS:
         return []
     return [f"{what} for {progress.idle_seconds:.0f} s"]
@@ -179,17 +183,18 @@ class PhaseLines:
     def __init__(self, write: Callable[[str], None], *, interval_seconds: float = 10.0) -> None:
         self._write = write
         self._interval_seconds = interval_seconds
-        self._phase = ""
+        self._phase = self._note = ""
         self._written_at = 0.0
 
     def __call__(self, progress: Progress) -> None:
         """Write the line of this progress if it is time for one."""
-        if progress.phase != self._phase:
+        if (progress.phase, progress.note) != (self._phase, self._note):
             if progress.phase in _SHORT_PHASES and progress.idle_seconds < _LASTING_SECONDS:
                 return
         elif progress.seconds - self._written_at < self._interval_seconds:
             return
         self._phase, self._written_at = progress.phase, progress.seconds
+        self._note = progress.note
         self._write(progress.line())
 
 
