@@ -47,9 +47,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """
     reference = parse_typed(arguments.image, settings.default_registry)
     if isinstance(reference, LocalReference):
+        source = source_of(reference, settings)
         if arguments.wire:
             print(f"reference {reference}", flush=True)
-        resolved = source_of(reference, settings).resolve()
+        resolved = source.resolve()
     else:
         with path_in_mind(arguments.image):
             resolved = _within_limit(reference, settings)
