@@ -79,7 +79,7 @@ def pulled(
         HpcboxError: the image can't be had, or the store can't take it.
     """
     # For an image that is there none of this is loaded: it takes longer than the container.
-    from hpcbox.image.sources import source_of  # noqa: PLC0415
+    from hpcbox.rootfs.sources import source_of  # noqa: PLC0415
     from hpcbox.rootfs.unpack import DirectorySink  # noqa: PLC0415
     from hpcbox.store.pull import pull  # noqa: PLC0415
 
@@ -97,8 +97,8 @@ def extracted(
     Raises:
         HpcboxError: the image can't be had, or the folder can't be made.
     """
-    from hpcbox.image.sources import source_of  # noqa: PLC0415 - as in `pulled`
     from hpcbox.rootfs.extract import extract  # noqa: PLC0415
+    from hpcbox.rootfs.sources import source_of  # noqa: PLC0415 - as in `pulled`
 
     with _signals_as_exceptions():
         named = _named(report, str(reference))

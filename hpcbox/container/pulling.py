@@ -23,8 +23,8 @@ from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed
 from hpcbox.image.noting import Noting
 from hpcbox.image.progress import PhaseLines, Progress
-from hpcbox.image.sources import source_of
 from hpcbox.request import wire
+from hpcbox.rootfs.sources import source_of
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import load_compiled, with_user_registries
 from hpcbox.store import writer
