@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from hpcbox.errors import StoreError
 from hpcbox.rootfs import erofs_format as erofs
 from hpcbox.rootfs import whiteouts
+from hpcbox.rootfs.content import write_at
 from hpcbox.rootfs.tree import FILE, FOLDER, SYMLINK, Node
 
 INDEX_BLOCK_BITS = 9
@@ -143,7 +144,7 @@ class _Writing:
         )
         table = b"".join(erofs.DEVICE.pack(b"", count, 0) for count in self._devices)
         # Last: what has no superblock is no file system.
-        _write_at(self._file, head + table, erofs.SUPER_OFFSET)
+        write_at(self._file, head + table, erofs.SUPER_OFFSET)
 
     def _write_folder(self, folder: _Folder) -> list[_Folder]:
         """Write a folder's entries and the inodes of all that are no folders; return the others."""
@@ -290,12 +291,12 @@ class _Writing:
         if at >= 0:
             self._buffer[at : at + len(content)] = content
         else:
-            _write_at(self._file, content, position)
+            write_at(self._file, content, position)
 
     def _flush(self) -> None:
         # Whole blocks only: positions in the buffer and in the file have the same remainders.
         whole = len(self._buffer) & -self._block
-        _write_at(self._file, self._buffer[:whole], self._flushed)
+        write_at(self._file, self._buffer[:whole], self._flushed)
         del self._buffer[:whole]
         self._flushed += whole
 
@@ -317,14 +318,6 @@ def _attributes(node: Node) -> bytes:
 
 def _children(folder: Node) -> dict[bytes, Node]:
     return folder.children or {}
-
-
-def _write_at(file: int, content: bytes | bytearray, position: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(file, view, position)
-        position += written
-        view = view[written:]
 
 
 def _up(size: int, unit: int) -> int:
