@@ -11,6 +11,7 @@ from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import erofs_writer, tar
 from hpcbox.rootfs.content import ContentFile, KeptStream
 from hpcbox.rootfs.growing import LayerTree
+from hpcbox.rootfs.settled import SettlingSink
 from hpcbox.rootfs.tree import EXTRA, Node
 from hpcbox.store.sink import Budget, Unpacked
 
@@ -23,7 +24,7 @@ _READ_ONLY = 0o444
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class IndexSink:
+class IndexSink(SettlingSink):
     """Keeps a layer's tar and makes an erofs index of what is in it: Linux 6.4."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
@@ -65,7 +66,7 @@ class IndexSink:
         return Unpacked(entries, tree.needs())
 
 
-class ErofsSink:
+class ErofsSink(SettlingSink):
     """Makes one erofs image that holds everything: Linux 5.4."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
