@@ -116,8 +116,8 @@ class Authorization:
         for challenge in offered:
             if challenge.scheme == "bearer":
                 return "Bearer " + self._token(challenge.parameters)
-        if not any(challenge.scheme == "basic" for challenge in offered):
-            schemes = ", ".join(challenge.scheme for challenge in offered) or "nothing"
+        if offered and not any(challenge.scheme == "basic" for challenge in offered):
+            schemes = ", ".join(challenge.scheme for challenge in offered)
             raise self._refusals.odd(
                 f"the registry asks for '{shorten(schemes, 40)}', which hpcbox does not know"
             )
