@@ -23,6 +23,7 @@ from hpcbox.store.images import ImageRecord
 if TYPE_CHECKING:
     from hpcbox.rootfs.extract import Extracted
     from hpcbox.store.pull import Limits
+    from hpcbox.store.sink import LayerSink
 
 IMAGE_HELP = """[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF],
 docker-archive:FILE[:REF], dir:DIR, or a .sqsh, .squashfs or .erofs file"""
@@ -70,10 +71,11 @@ def pulled(
     settings: Settings,
     report: Report,
     digest: Digest | None = None,
+    sink: "LayerSink | None" = None,
 ) -> ImageRecord:
     """Pull an image; a signal that ends this process unwinds the pull first.
 
-    With `digest` that image and no other.
+    With `digest` that image and no other. Layers become folders unless there is a `sink`.
 
     Raises:
         HpcboxError: the image can't be had, or the store can't take it.
@@ -86,7 +88,7 @@ def pulled(
     with _signals_as_exceptions():
         named = _named(report, str(reference))
         source = source_of(reference, settings, digest, notice=named.notice)
-        return pull(source, settings.store, DirectorySink(), _limits(settings), named)
+        return pull(source, settings.store, sink or DirectorySink(), _limits(settings), named)
 
 
 def extracted(

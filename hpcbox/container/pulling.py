@@ -24,8 +24,8 @@ from hpcbox.image.local_path import parse_typed
 from hpcbox.image.noting import Noting
 from hpcbox.image.progress import PhaseLines, Progress
 from hpcbox.request import wire
+from hpcbox.rootfs import sinks
 from hpcbox.rootfs.sources import source_of
-from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import load_compiled, with_user_registries
 from hpcbox.store import writer
 from hpcbox.store.pull import Limits
@@ -108,9 +108,15 @@ def _event(progress: Progress) -> bytes:
 
 
 def write(
-    root: packets.Socket, fetcher_end: packets.Socket, store: str, uid: int, settings_path: str
+    root: packets.Socket,
+    fetcher_end: packets.Socket,
+    uid: int,
+    settings_path: str,
+    features: sinks.Features,
 ) -> None:
     """Write the fetched image to the store and send root its digest as a D packet.
+
+    `features` is what root has found of this node.
 
     Raises:
         HpcboxError: the image isn't what it promises or the store can't take it.
@@ -120,7 +126,8 @@ def write(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = load_compiled(settings_path)
     limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
-    digest = writer.write(fetcher_end, store, uid, DirectorySink(), limits)
+    sink = sinks.sink_for(features, settings.sink)
+    digest = writer.write(fetcher_end, settings.store, uid, sink, limits)
     packets.send(root, b"D", digest.removeprefix("sha256:").encode())
 
 
