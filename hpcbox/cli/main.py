@@ -21,6 +21,8 @@ VERBS = {
     "pull": "fetch an image into the store",
     "images": "list the images in the store",
     "inspect": "show an image's manifest, config and MPI",
+    "login": "check a registry's name and password, and keep them",
+    "logout": "forget a registry's name and password",
     "rm": "remove an image from the store",
     "gc": "free space in the store",
     "unpack": "unpack an image into a plain folder",

@@ -9,18 +9,26 @@ the plugin waits.
 
 import argparse
 import json
+import queue
+import threading
+from dataclasses import replace
 
 from hpcbox.cli.fetching import IMAGE_HELP
+from hpcbox.errors import RegistryUnreachable
 from hpcbox.image.digest import Digest
-from hpcbox.image.local_path import parse_typed
-from hpcbox.image.reference import LocalReference
-from hpcbox.image.sources import source_of
+from hpcbox.image.local_path import parse_typed, path_in_mind
+from hpcbox.image.reference import LocalReference, Reference
+from hpcbox.image.source import Resolved
+from hpcbox.rootfs.sources import source_of
 from hpcbox.settings import Settings
 
 HELP = "Print the digest a reference stands for now, on this machine's platform."
 EXAMPLES = """  hpcbox resolve registry.site:5000/mpich:1
   hpcbox resolve --json debian:12
   hpcbox resolve oci:images/mpich:1"""
+
+# The plugin waits for 5 s, start and end of this process included.
+_LIMIT_SECONDS = 4.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +45,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         ImageError: the registry doesn't have the image or can't be asked.
     """
     reference = parse_typed(arguments.image, settings.default_registry)
-    source = source_of(reference, settings)
-    if isinstance(reference, LocalReference) and arguments.wire:
-        print(f"reference {reference}", flush=True)
-    resolved = source.resolve()
+    if isinstance(reference, LocalReference):
+        source = source_of(reference, settings)
+        if arguments.wire:
+            print(f"reference {reference}", flush=True)
+        resolved = source.resolve()
+    else:
+        with path_in_mind(arguments.image):
+            resolved = _within_limit(reference, settings)
     digest = Digest.of(resolved.body)
     pinned = str(digest)
     if not isinstance(reference, LocalReference):
@@ -51,3 +63,34 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     else:
         print(digest if arguments.wire else pinned)
     return 0
+
+
+def _within_limit(reference: Reference, settings: Settings) -> Resolved:
+    """Ask, and give up in time whatever the registry, its mirrors or the resolver do.
+
+    A thread of its own: a name that is looked up can be interrupted by nothing else.
+    """
+    hasty = replace(
+        settings,
+        timeout_seconds=min(settings.timeout_seconds, _LIMIT_SECONDS - 1),
+        stall_seconds=min(settings.stall_seconds, _LIMIT_SECONDS - 0.5),
+    )
+    answers: queue.SimpleQueue[Resolved | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(source_of(reference, hasty, limit_seconds=_LIMIT_SECONDS - 1).resolve())
+        except Exception as error:  # noqa: BLE001 - raised again below
+            answers.put(error)
+
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=_LIMIT_SECONDS)
+    except queue.Empty:
+        raise RegistryUnreachable(
+            f"registry {reference.registry} gave no answer within {_LIMIT_SECONDS:g} seconds",
+            hint="try again later",
+        ) from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

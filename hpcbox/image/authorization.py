@@ -20,7 +20,7 @@ from hpcbox.image.places import Place
 _MAXIMUM_TOKEN_BYTES = 2**20
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+|$)(?!\s*=)")
+_SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+(?!=)|$|(?=,))")
 _PARAMETER = re.compile(rf'\s*,?\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 Ask = Callable[[str, str, Mapping[str, str], str | None], Response]
@@ -116,8 +116,8 @@ class Authorization:
         for challenge in offered:
             if challenge.scheme == "bearer":
                 return "Bearer " + self._token(challenge.parameters)
-        if not any(challenge.scheme == "basic" for challenge in offered):
-            schemes = ", ".join(challenge.scheme for challenge in offered) or "nothing"
+        if offered and not any(challenge.scheme == "basic" for challenge in offered):
+            schemes = ", ".join(challenge.scheme for challenge in offered)
             raise self._refusals.odd(
                 f"the registry asks for '{shorten(schemes, 40)}', which hpcbox does not know"
             )

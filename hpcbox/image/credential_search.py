@@ -15,7 +15,6 @@ from collections.abc import Mapping
 
 from hpcbox.image import credential_files, credential_helpers, netrc
 from hpcbox.image.credentials import Credentials
-from hpcbox.image.reference import DOCKER_HUB
 
 
 def find(
@@ -31,12 +30,13 @@ def find(
         found = _in_file(path, registry, repository)
         if found is not None:
             return found
-    names = credential_files.names_of(registry) if registry == DOCKER_HUB else (registry,)
-    for name in names:
-        pair = netrc.find(netrc_path, name)
-        if pair is not None:
-            return Credentials(*pair)
-    return None
+    return _in_netrc(netrc_path, registry)
+
+
+def knowing(registry: str, netrc_path: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the files that have credentials for a registry as a whole; raises as `find` does."""
+    found = [path for path in files(environ) if _in_file(path, registry, "") is not None]
+    return [*found, netrc_path] if _in_netrc(netrc_path, registry) is not None else found
 
 
 def files(environ: Mapping[str, str]) -> list[str]:
@@ -62,6 +62,14 @@ def login_file(environ: Mapping[str, str]) -> str:
     """
     docker = environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
     return environ.get("REGISTRY_AUTH_FILE") or f"{docker}/config.json"
+
+
+def _in_netrc(path: str, registry: str) -> Credentials | None:
+    for name in credential_files.names_of(registry):
+        pair = netrc.find(path, name)
+        if pair is not None:
+            return Credentials(*pair)
+    return None
 
 
 def _in_file(path: str, registry: str, repository: str) -> Credentials | None:

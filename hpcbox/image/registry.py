@@ -4,7 +4,6 @@ Mirrors are asked first, in their order and once each; whatever they answer coun
 and what they lack or refuse the registry is asked for.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -51,7 +50,7 @@ class RegistrySource:
         limit_seconds: float | None = None,
         notice: Notice = silent,
         find_credentials: FindCredentials | None = None,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         """Prepare to fetch; nothing is sent yet.
 
@@ -62,7 +61,7 @@ class RegistrySource:
             limit_seconds: after which nothing is tried again.
             notice: is told in one line why a pull waits.
             find_credentials: in place of this account's files.
-            sleep: for tests.
+            sleep: for tests, in place of all waiting.
         """
         self._reference = reference
         self._platform = platform or host_platform()

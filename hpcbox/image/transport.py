@@ -41,7 +41,7 @@ class Transport:
         find_credentials: FindCredentials | None = None,
         limit_seconds: float | None = None,
         notice: Notice = silent,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         """Prepare requests; nothing is sent yet.
 
@@ -53,7 +53,7 @@ class Transport:
             find_credentials: in place of this account's files.
             limit_seconds: after which nothing is tried again.
             notice: is told why a request waits.
-            sleep: for tests.
+            sleep: for tests, in place of all waiting.
         """
         self.place = place
         self._settings = settings
@@ -66,13 +66,18 @@ class Transport:
         self._sleep = sleep
         self._answered = False
 
-    def patience(self, sleep: Callable[[float], object] | None = None) -> Patience:
-        """Return the patience for one request or one blob; `sleep` is told how long to wait."""
+    @property
+    def was_challenged(self) -> bool:
+        """Whether the registry has asked for credentials, and has got an answer."""
+        return self._authorization.header is not None
+
+    def patience(self, waiting: Callable[[float], object] = time.sleep) -> Patience:
+        """Return the patience for one request or one blob; `waiting` is told how long to wait."""
         return Patience(
             self._settings.retry_seconds,
             deadline=self._deadline,
             notice=self._notice,
-            sleep=sleep or self._sleep,
+            sleep=self._sleep or waiting,
         )
 
     def get(

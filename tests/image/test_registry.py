@@ -20,11 +20,11 @@ from hpcbox.errors import (
 )
 from hpcbox.image.credentials import Credentials
 from hpcbox.image.digest import Digest
-from hpcbox.image.manifest import Descriptor
 from hpcbox.image.reference import Reference
 from hpcbox.image.registry import RegistrySource
 from hpcbox.image.source import read_exactly
 from hpcbox.settings import Settings
+from tests.image.sourcing import SECRET, descriptor, source
 from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.registry import Registry
 from tests.services.small_images import OCI_MANIFEST, digest, file, push_image, tar
@@ -36,26 +36,6 @@ LAYER = tar(file("a", b"1"))
 def bad_registry() -> Iterator[BadRegistry]:
     with BadRegistry() as running:
         yield running
-
-
-def source(
-    address: str,
-    repository: str = "a/b",
-    *,
-    credentials: Credentials | None = None,
-    stall_seconds: float = 5,
-    timeout_seconds: float = 2,
-) -> RegistrySource:
-    reference = Reference(address, repository, "1")
-    settings = Settings(
-        store="/nonexistent", stall_seconds=stall_seconds, timeout_seconds=timeout_seconds
-    )
-    return RegistrySource(
-        reference,
-        settings,
-        find_credentials=lambda _registry, _repository: credentials,
-        sleep=lambda _seconds: None,
-    )
 
 
 def test_a_missing_image_is_not_found(bad_registry: BadRegistry) -> None:
@@ -124,7 +104,9 @@ def test_a_blob_that_stalls_is_given_up(bad_registry: BadRegistry) -> None:
     body = b"x" * 100_000
     bad_registry.push_blob("a/b", body)
     bad_registry.spoil("blobs", Fault(stall_after=50_000))
-    stream = source(bad_registry.address, stall_seconds=0.3).open_blob(_descriptor(body))
+    stream = source(bad_registry.address, stall_seconds=0.3, retry_seconds=0.5).open_blob(
+        descriptor(body)
+    )
 
     with pytest.raises(RegistryUnreachable, match="sent nothing"):
         read_exactly(stream, len(body))
@@ -134,9 +116,9 @@ def test_a_blob_that_is_cut_is_an_error_of_the_registry(bad_registry: BadRegistr
     body = b"x" * 100_000
     bad_registry.push_blob("a/b", body)
     bad_registry.spoil("blobs", Fault(cut_after=50_000))
-    stream = source(bad_registry.address).open_blob(_descriptor(body))
+    stream = source(bad_registry.address, retry_seconds=1).open_blob(descriptor(body))
 
-    with pytest.raises(RegistryUnreachable):
+    with pytest.raises(RegistryUnreachable, match=r"cut a transfer after 50\.0 KB of 100 KB"):
         read_exactly(stream, len(body))
 
 
@@ -167,9 +149,6 @@ def test_a_manifest_without_end_is_refused(bad_registry: BadRegistry) -> None:
         source(bad_registry.address).resolve()
 
 
-SECRET = Credentials("alice", "s3cret")
-
-
 def test_a_redirect_to_another_host_carries_no_credentials(bad_registry: BadRegistry) -> None:
     body = b"blob"
     with BadRegistry() as storage:
@@ -180,7 +159,7 @@ def test_a_redirect_to_another_host_carries_no_credentials(bad_registry: BadRegi
         )
         bad_registry.spoil("blobs", Fault(status=307, headers={"Location": there}))
 
-        stream = source(bad_registry.address, credentials=SECRET).open_blob(_descriptor(body))
+        stream = source(bad_registry.address, credentials=SECRET).open_blob(descriptor(body))
 
         assert read_exactly(stream, 100) == body
         assert "Authorization" in bad_registry.received[-1][1]
@@ -278,7 +257,7 @@ def test_pieces_of_a_blob_are_read_with_ranges_and_without(
     (locked if knows_ranges else bad_registry).push_blob("a/b", body)
 
     pieces = source(address, credentials=SECRET).read_windows(
-        _descriptor(body), [(0, 10), (20, 32), (len(body) - 5, 32)]
+        descriptor(body), [(0, 10), (20, 32), (len(body) - 5, 32)]
     )
 
     assert pieces == [body[:10], body[20:52], body[-5:]]
@@ -291,7 +270,7 @@ def test_several_threads_share_one_source(locked: Registry) -> None:
     found: list[bytes] = []
 
     def fetch() -> None:
-        found.append(read_exactly(shared.open_blob(_descriptor(body)), 2000))
+        found.append(read_exactly(shared.open_blob(descriptor(body)), 2000))
 
     threads = [threading.Thread(target=fetch) for _ in range(8)]
     for thread in threads:
@@ -300,7 +279,3 @@ def test_several_threads_share_one_source(locked: Registry) -> None:
         thread.join()
 
     assert found == [body] * 8
-
-
-def _descriptor(body: bytes) -> Descriptor:
-    return Descriptor("application/octet-stream", Digest.of(body), len(body))

@@ -5,6 +5,9 @@ It answers like a registry for what was pushed into it; a test adds faults by pa
 
 import hashlib
 import re
+import socket
+import ssl
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 Alter = Callable[[bytes], bytes]
+Guard = Callable[[str, dict[str, str]], dict[str, str] | None]
+Choose = Callable[[str, str, tuple[bytes, str]], tuple[bytes, str] | None]
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Fault:
         alter: makes the bytes that are sent of the right ones.
         cut_after: bytes after which the connection is closed.
         stall_after: bytes after which nothing more is sent until the registry stops.
+        reset: end a cut connection by a reset.
+        length: Content-Length in place of the true one.
         trickle: bytes a second from then on that a slow connection brings.
         times: how many requests it spoils; afterwards all is well. None: all.
     """
@@ -33,6 +40,8 @@ class Fault:
     alter: Alter | None = None
     cut_after: int | None = None
     stall_after: int | None = None
+    reset: bool = False
+    length: int | None = None
     trickle: int | None = None
     times: int | None = None
 
@@ -46,15 +55,39 @@ class _Server(ThreadingHTTPServer):
 
 
 class BadRegistry:
-    """See the module; by default on loopback and a free port."""
+    """See the module; by default on loopback and a free port.
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    Attributes:
+        guard: looks at path and headers of each request; what it returns are the headers of an
+            answer 401.
+        choose: looks at path, Accept header and stored content; returns what is sent instead,
+            None for 404.
+        received: path and headers of every request.
+        sent: bytes of bodies, by path.
+        posted: path and body of every POST.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        knows_ranges: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._contents: dict[str, tuple[bytes, str]] = {}
         self._faults: list[tuple[re.Pattern[str], Fault]] = []
         self._used: dict[int, int] = {}
         self._stopped = threading.Event()
+        self._knows_ranges = knows_ranges
+        self.guard: Guard | None = None
+        self.choose: Choose | None = None
         self.received: list[tuple[str, dict[str, str]]] = []
+        self.sent: dict[str, int] = {}
+        self.posted: list[tuple[str, str]] = []
         self._server = _Server((host, port), _handler(self))
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
@@ -94,26 +127,60 @@ class BadRegistry:
         """Return the paths that were asked for, in their order."""
         return [path for path, _ in self.received]
 
+    def serve(self, path: str, body: bytes, media_type: str = "application/json") -> None:
+        """Answer a path with these bytes."""
+        self._contents[path] = (body, media_type)
+
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
-        self.received.append((request.path, dict(request.headers.items())))
-        content, media_type = self._contents.get(request.path, (b"", ""))
-        fault = self._fault(request.path)
+        headers = dict(request.headers.items())
+        self.received.append((request.path, headers))
+        challenge = self.guard(request.path, headers) if self.guard else None
+        fault = Fault() if challenge else self._fault(request.path)
+        content, media_type = self._content(request.path, headers)
         status = fault.status if fault.status != 200 or media_type else 404
+        if challenge:
+            status, content = 401, b""
         body = fault.alter(content) if fault.alter else content
-        request.send_response(status)
-        for name, value in fault.headers.items():
+        first = self._first(headers) if status == 200 else 0
+        if first:
+            status = 206
+            request.send_response(status)
+            request.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
+        else:
+            request.send_response(status)
+        for name, value in (challenge or fault.headers).items():
             request.send_header(name, value)
-        request.send_header("Content-Type", media_type)
-        request.send_header("Content-Length", str(len(body)))
+        if media_type:
+            request.send_header("Content-Type", media_type)
+        self._send(request, fault, body[first:])
+
+    def _send(self, request: BaseHTTPRequestHandler, fault: Fault, body: bytes) -> None:
+        length = len(body) if fault.length is None else fault.length
+        request.send_header("Content-Length", str(length))
         request.end_headers()
         limit = fault.cut_after if fault.cut_after is not None else fault.stall_after
-        self._send(request, body[:limit], fault)
+        self.sent[request.path] = self.sent.get(request.path, 0) + len(body[:limit])
+        self._write(request, body[:limit], fault)
         if fault.stall_after is not None:
             self._stopped.wait(120)
-        if limit is not None:
+        if limit is not None or length != len(body):
             request.close_connection = True
+        if fault.reset:
+            # Closing with this linger time sends a reset.
+            linger = struct.pack("ii", 1, 0)
+            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-    def _send(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
+    def _content(self, path: str, headers: dict[str, str]) -> tuple[bytes, str]:
+        found = self._contents.get(path, (b"", ""))
+        if self.choose is not None and found[1]:
+            found = self.choose(path, headers.get("Accept", ""), found) or (b"", "")
+        return found
+
+    def _first(self, headers: dict[str, str]) -> int:
+        match = re.fullmatch(r"bytes=(\d+)-\d*", headers.get("Range", ""))
+        return int(match[1]) if match and self._knows_ranges else 0
+
+    def _write(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
         step = len(body) if fault.trickle is None else max(fault.trickle // 10, 1)
         for start in range(0, len(body), max(step, 1)):
             request.wfile.write(body[start : start + step])
@@ -135,6 +202,11 @@ def _handler(registry: BadRegistry) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            registry._answer(self)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            registry.posted.append((self.path, body.decode()))
             registry._answer(self)
 
         def log_message(self, *_words: object) -> None:

@@ -13,9 +13,11 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from base64 import b64encode
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -28,7 +30,9 @@ class Registry:
     """A docker-registry process with its storage below `root`, for the length of a with block.
 
     `htpasswd` is a file of bcrypt entries (htpasswd -B); with it every request needs credentials,
-    and `credentials` (name, password) are this object's own for pushing.
+    and `credentials` (name, password) are this object's own for pushing. `tls` and `token` are its
+    settings http.tls and auth.token; then `authority` (a PEM file) is what pushing trusts, and
+    `bearer` makes the token for pushing to a repository.
     """
 
     def __init__(
@@ -39,12 +43,20 @@ class Registry:
         port: int = 0,
         htpasswd: Path | None = None,
         credentials: tuple[str, str] | None = None,
+        tls: Mapping[str, object] | None = None,
+        token: Mapping[str, object] | None = None,
+        authority: str | None = None,
+        bearer: Callable[[str], str] | None = None,
     ) -> None:
         self._root = root
         self._host = address
         self._port = port
         self._htpasswd = htpasswd
         self._credentials = credentials
+        self._tls = tls
+        self._token = token
+        self._authority = authority
+        self._bearer = bearer
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -161,6 +173,10 @@ class Registry:
             },
             "http": {"addr": f"{self._host}:{port}"},
         }
+        if self._tls is not None:
+            settings["http"] = {"addr": f"{self._host}:{port}", "tls": dict(self._tls)}
+        if self._token is not None:
+            settings["auth"] = {"token": dict(self._token)}
         if self._htpasswd is not None:
             settings["auth"] = {"htpasswd": {"realm": "test", "path": str(self._htpasswd)}}
         return settings
@@ -172,8 +188,11 @@ class Registry:
         body: bytes | _Blob | None = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[int, http.client.HTTPMessage]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=30)
+        connection = self._connection()
         sent = dict(headers or {})
+        if self._bearer is not None:
+            repository = re.sub(r"^/v2/|/(?:blobs|manifests)/.*", "", path)
+            sent["Authorization"] = f"Bearer {self._bearer(repository)}"
         if self._credentials is not None:
             pair = ":".join(self._credentials).encode()
             sent["Authorization"] = f"Basic {b64encode(pair).decode()}"
@@ -186,6 +205,12 @@ class Registry:
         if response.status >= 400:
             raise RuntimeError(f"{method} {path}: {response.status} {answer[:500]!r}")
         return response.status, response.headers
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._authority is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=30)
+        context = ssl.create_default_context(cafile=self._authority)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=30, context=context)
 
 
 def _free_port(host: str) -> int:

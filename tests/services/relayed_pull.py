@@ -12,7 +12,7 @@ from typing import Any
 from hpcbox import packets, principals
 from hpcbox.image import relay
 from hpcbox.image.reference import parse
-from hpcbox.image.sources import source_of
+from hpcbox.rootfs.sources import source_of
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store import writer
@@ -22,7 +22,7 @@ from hpcbox.store.pull import Limits
 def main(store: str, service_uid: int, user_uid: int, image: str, stall_seconds: float) -> None:
     """Pull and print {"progress": […], "error": …, "digest": …}."""
     fetcher_end, writer_end = packets.pair()
-    settings = Settings(store=store, stall_seconds=stall_seconds)
+    settings = Settings(store=store, stall_seconds=stall_seconds, retry_seconds=3 * stall_seconds)
 
     def fetch(root: packets.Socket) -> None:
         source = source_of(parse(image), settings)

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.lab
 
 def test_a_registry_that_refuses_the_user_is_named(cluster: Cluster, odd_registry: str) -> None:
     line = check_refused(
-        srun(cluster, f"--container={odd_registry}/refused:1", "true"), "refused access"
+        srun(cluster, f"--container={odd_registry}/refused:1", "true"), "wants credentials"
     )
 
-    assert "log in" in line
+    assert "hpcbox login" in line
 
 
 @pytest.mark.parametrize(
