@@ -10,14 +10,13 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from hpcbox.rootfs import policy, tar, whiteouts
-from hpcbox.rootfs.beneath import MAXIMUM_DEPTH, clean, rejected
+from hpcbox.rootfs.beneath import MAXIMUM_DEPTH, Walk, clean, rejected
 from hpcbox.rootfs.tree import FIFO, FILE, FOLDER, SYMLINK, WHITEOUT, Node
 from hpcbox.store.sink import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MAXIMUM_SYMLINKS = 40
 _MAXIMUM_NAME = 255
 _MAXIMUM_PATH = 4095
 _KNOWN = 2**16
@@ -290,9 +289,10 @@ class LayerTree:
         real: list[bytes] = []
         nodes = [self.root]
         left = path.split(b"/")[::-1]
-        symlinks = 0
+        walk = Walk(entry)
         while left:
             part = left.pop()
+            walk.step()
             if part in (b"", b"."):
                 continue
             if part == b"..":
@@ -301,16 +301,14 @@ class LayerTree:
                 real.pop()
                 nodes.pop()
                 continue
-            node = self._step(nodes[-1], [*real, part], entry, make=make, linked=symlinks > 0)
+            node = self._step(nodes[-1], [*real, part], entry, make=make, linked=walk.symlinks > 0)
             if node is None:
                 return None
             if node.kind == FOLDER:
                 real.append(part)
                 nodes.append(node)
                 continue
-            symlinks += 1
-            if symlinks > _MAXIMUM_SYMLINKS:
-                raise rejected(entry, "the symlinks on its path lead in a circle")
+            walk.follow()
             if node.target.startswith(b"/"):
                 real.clear()
                 del nodes[1:]

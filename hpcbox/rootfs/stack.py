@@ -33,6 +33,10 @@ class Stack:
     def __init__(self, layers: Sequence[LayerFolder]) -> None:
         self._top_first = list(reversed(layers))
 
+    def top_first(self) -> list[LayerFolder]:
+        """Return the layers' root folders, which stay whose they are."""
+        return self._top_first
+
     def covered_by(self, layer: LayerFolder) -> "Stack":
         """Return the stack with one more layer on top."""
         return Stack([*reversed(self._top_first), layer])
@@ -62,10 +66,7 @@ class Stack:
         Raises:
             OSError: there is no such folder.
         """
-        with ExitStack() as opened:
-            folders = self._top_first
-            for part in path.split(b"/") if path else ():
-                folders = _descend(folders, part, opened)
+        with self._merged(path) as folders:
             if not folders:
                 raise FileNotFoundError
             # Name → whether it is shown: a whiteout hides its name in the layers below.
@@ -80,15 +81,28 @@ class Stack:
 
         None when nothing stands there. The root is in no folder: `path` isn't empty.
         """
-        *parents, last = path.split(b"/")
-        with ExitStack() as opened:
-            folders = self._top_first
-            for part in parents:
-                folders = _descend(folders, part, opened)
-            yield _first(folders, last)
+        parent, _, last = path.rpartition(b"/")
+        with self._merged(parent) as folders:
+            yield first(folders, last)
+
+    @contextmanager
+    def _merged(self, path: bytes) -> Iterator[list[LayerFolder]]:
+        """Give the folders that overlayfs would merge at a path, top first."""
+        folders = self._top_first
+        opened: list[LayerFolder] = []
+        try:
+            for part in path.split(b"/") if path else ():
+                inner = descend(folders, part)
+                # One level at a time: many layers and deep paths are more than a process may open.
+                close(opened)
+                folders = opened = inner
+            yield folders
+        finally:
+            close(opened)
 
 
-def _first(folders: list[LayerFolder], name: bytes) -> tuple[LayerFolder, bytes, Node] | None:
+def first(folders: list[LayerFolder], name: bytes) -> tuple[LayerFolder, bytes, Node] | None:
+    """Return what has a name in merged folders: the one that holds it, its name, and what it is."""
     for folder in folders:
         found = folder.look(name)
         if found is not None:
@@ -103,17 +117,30 @@ def _meet(folder: LayerFolder, met: dict[bytes, bool], maximum: int) -> None:
             met[name] = found is not None and found.kind != WHITEOUT
 
 
-def _descend(folders: list[LayerFolder], name: bytes, opened: ExitStack) -> list[LayerFolder]:
-    """Return the folders of this name that overlayfs would merge, top first."""
+def descend(folders: list[LayerFolder], name: bytes) -> list[LayerFolder]:
+    """Return the folders of a name in merged ones that are merged again, top first; to be closed.
+
+    Raises:
+        OSError: one can't be opened.
+    """
     merged: list[LayerFolder] = []
-    for folder in folders:
-        found = folder.look(name)
-        if found is None:
-            continue
-        if found.kind != FOLDER:
-            break
-        merged.append(folder.enter(name))
-        opened.callback(merged[-1].close)
-        if merged[-1].itself().is_opaque:
-            break
+    try:
+        for folder in folders:
+            found = folder.look(name)
+            if found is None:
+                continue
+            if found.kind != FOLDER:
+                break
+            merged.append(folder.enter(name))
+            if merged[-1].itself().is_opaque:
+                break
+    except BaseException:
+        close(merged)
+        raise
     return merged
+
+
+def close(folders: list[LayerFolder]) -> None:
+    """Close folders."""
+    for folder in folders:
+        folder.close()
