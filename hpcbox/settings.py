@@ -24,6 +24,7 @@ from hpcbox.registries import Registry
 SITE_FILE = "/etc/hpcbox/hpcbox.toml"
 USER_FILE = "~/.config/hpcbox/hpcbox.toml"
 COMPILED_VERSION = 1
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Settings:
         launcher: who starts the ranks of `hpcbox srun`: auto, srun, ssh or local.
         output: `spool` keeps what each rank prints in files, `pass` hands it to Slurm only.
         netrc: file with names and passwords of registries and proxies; `~` is the user's home.
+        sink: form of the layers in the site's store: auto, index, erofs or directory.
         registries: per registry (HOST[:PORT]), how it is reached (hpcbox/registries.py).
         origins: setting → where its value came from; for people.
     """
@@ -65,6 +67,7 @@ class Settings:
     launcher: str = "auto"
     output: str = "spool"
     netrc: str = "~/.config/hpcbox/netrc"
+    sink: str = AUTO
     registries: Mapping[str, Registry] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -124,6 +127,12 @@ def _output(value: Any) -> str:
     return str(value)
 
 
+def _sink(value: Any) -> str:
+    if value not in (AUTO, "index", "erofs", "directory"):
+        raise ValueError("auto, index, erofs or directory is wanted")
+    return str(value)
+
+
 def _netrc(value: Any) -> str:
     path = _text(value)
     if not path.startswith(("/", "~/")):
@@ -147,6 +156,7 @@ TABLE = (
     Row("launcher", "HPCBOX_LAUNCHER", _launcher, "who starts the ranks of hpcbox srun"),
     Row("output", None, _output, "spool: keep the ranks' output in files; pass: don't"),
     Row("netrc", "HPCBOX_NETRC", _netrc, "file with names and passwords, mode 0600"),
+    Row("sink", None, _sink, "form of the site's layers: auto, index, erofs, directory"),
     Row("registries", None, registries.parse, "how each registry is reached"),
 )
 

@@ -4,8 +4,9 @@ import argparse
 
 from hpcbox import principals
 from hpcbox.errors import RequestError
+from hpcbox.image.progress import size_text
 from hpcbox.settings import Settings
-from hpcbox.store import collect, failures, paths, records
+from hpcbox.store import collect, failures, paths, records, upgrade
 from hpcbox.store.images import ImageRecord
 
 HELP = "Remove images from the store, and the layers that they alone use."
@@ -33,9 +34,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     principals.become_service(settings.service_user)
     with failures.told(settings.store, "remove an image"):
         paths.prepare(settings.store)
+        upgrade.upgrade(settings.store)
         for record in _chosen(arguments, settings):
-            layers = collect.remove_image(settings.store, record)
-            print(f"removed {record.digest}, {layers} of its {len(record.layers)} layers")
+            gone = collect.remove(settings.store, collect.one(record))
+            layers = len(set(gone.layers) & set(record.layers))
+            print(
+                f"removed {record.digest}, {layers} of its {len(record.layers)} layers,"
+                f" {size_text(gone.freed_bytes)} freed"
+            )
     return 0
 
 

@@ -87,13 +87,16 @@ class FolderWalk:
         name, missing = self._entry.name, self._entry.size_bytes
         try:
             descriptor = os.open(os.path.basename(name), _OPEN_FILE, dir_fd=self._folder)
-            with open(descriptor, "rb", buffering=0) as file:
+            try:
+                is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
                 while missing:
-                    piece = file.read(min(missing, _PIECE_BYTES))
+                    piece = os.read(descriptor, min(missing, _PIECE_BYTES)) if is_file else b""
                     if not piece:
                         raise local_file.changed(self._shown(name))
                     missing -= len(piece)
                     yield piece
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise self._refused(name, error) from error
 
@@ -168,7 +171,8 @@ class FolderWalk:
 def _user_xattrs(descriptor: int) -> dict[bytes, bytes]:
     try:
         names = [name for name in os.listxattr(descriptor) if name.startswith("user.")]
-        return {os.fsencode(name): os.getxattr(descriptor, name) for name in sorted(names)}
+        found = {os.fsencode(name): os.getxattr(descriptor, name) for name in names}
+        return layer_tar.kept_xattrs(found)
     except OSError:
         # A file system without them.
         return {}

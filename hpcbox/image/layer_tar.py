@@ -95,12 +95,22 @@ def windows_of(walk: Walk, windows: Sequence[tuple[int, int]]) -> list[bytes]:
         cut(position, head)
         position += len(head)
         end = position + entry.size_bytes
-        if any(offset < end and offset + length > position for offset, length in windows):
+        touched = (offset < end and offset + length > position for offset, length in windows)
+        if entry.size_bytes and any(touched):
             for piece in walk.content():
                 cut(position, piece)
                 position += len(piece)
         position = end + -entry.size_bytes % _BLOCK
     return [bytes(piece) for piece in found]
+
+
+def kept_xattrs(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the attributes that a layer keeps: the user's, but not overlayfs's among them."""
+    return {
+        name: value
+        for name, value in xattrs.items()
+        if name.startswith(b"user.") and not name.startswith(b"user.overlay.")
+    }
 
 
 def header(entry: Entry) -> bytes:

@@ -25,16 +25,19 @@ _NANOSECONDS = 10**9
 _SPECIAL = (b".", b"..")
 
 
-def write_index(file: int, root: Node, device_bytes: Sequence[int]) -> None:
+def write_index(
+    file: int, root: Node, device_bytes: Sequence[int], block_bits: int = INDEX_BLOCK_BITS
+) -> None:
     """Write an index of a tree into an empty file.
 
-    `device_bytes` are the sizes of the files that hold the content: the first is place 1.
+    `device_bytes` are the sizes of the files that hold the content: the first is place 1. All
+    content begins at blocks of the given size there.
 
     Raises:
         StoreError: a device is larger than the format can say.
         OSError: the file can't be written.
     """
-    _Writing(file, INDEX_BLOCK_BITS, 0, device_bytes).run(root)
+    _Writing(file, block_bits, 0, device_bytes).run(root)
 
 
 def write_full(file: int, root: Node, content_bytes: int) -> None:

@@ -11,6 +11,7 @@ from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import erofs_writer, tar
 from hpcbox.rootfs.content import ContentFile, KeptStream
 from hpcbox.rootfs.growing import LayerTree
+from hpcbox.rootfs.settled import SettlingSink
 from hpcbox.rootfs.tree import EXTRA, Node
 from hpcbox.store.sink import Budget, Unpacked
 
@@ -23,7 +24,7 @@ _READ_ONLY = 0o444
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class IndexSink:
+class IndexSink(SettlingSink):
     """Keeps a layer's tar and makes an erofs index of what is in it: Linux 6.4."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
@@ -35,7 +36,7 @@ class IndexSink:
             ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        kept = KeptStream(stream, _new(f"{folder}/{TAR_FILE}"))
+        kept = KeptStream(stream, new_file(f"{folder}/{TAR_FILE}"))
         # Content that isn't in one piece in the tar: made when the first of it comes.
         extra: ContentFile | None = None
 
@@ -44,12 +45,12 @@ class IndexSink:
             if entry.segments is None:
                 return
             if extra is None:
-                extra = ContentFile(_new(f"{folder}/{EXTRA_FILE}"), 0)
+                extra = ContentFile(new_file(f"{folder}/{EXTRA_FILE}"), 0)
             node.place = EXTRA
             node.offset = extra.add(node.size_bytes, reader.content())
 
         try:
-            tree, entries = _grown(tar.TarReader(kept), budget, place)
+            tree, entries = grown(tar.TarReader(kept), budget, place)
             devices = [kept.finish()]
             if extra is not None:
                 devices.append(extra.finish())
@@ -57,7 +58,7 @@ class IndexSink:
             kept.close_file()
             if extra is not None:
                 extra.close()
-        image = _new(f"{folder}/{IMAGE}")
+        image = new_file(f"{folder}/{IMAGE}")
         try:
             erofs_writer.write_index(image, tree.root, devices)
         finally:
@@ -65,7 +66,7 @@ class IndexSink:
         return Unpacked(entries, tree.needs())
 
 
-class ErofsSink:
+class ErofsSink(SettlingSink):
     """Makes one erofs image that holds everything: Linux 5.4."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
@@ -77,7 +78,7 @@ class ErofsSink:
             ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        image = _new(f"{folder}/{IMAGE}")
+        image = new_file(f"{folder}/{IMAGE}")
         content = ContentFile(image, erofs_writer.FULL_START)
 
         def place(node: Node, _entry: tar.Entry, reader: tar.TarReader) -> None:
@@ -85,19 +86,25 @@ class ErofsSink:
             node.offset = content.add(node.size_bytes, reader.content())
 
         try:
-            tree, entries = _grown(tar.TarReader(stream), budget, place)
+            tree, entries = grown(tar.TarReader(stream), budget, place)
             erofs_writer.write_full(image, tree.root, content.finish())
         finally:
             content.close()
         return Unpacked(entries, tree.needs())
 
 
-def _grown(
+def grown(
     reader: tar.TarReader,
     budget: Budget,
     place: Callable[[Node, tar.Entry, tar.TarReader], None],
 ) -> tuple[LayerTree, int]:
-    """Return the tree of a tar and how many entries it has; `place` is told of each file."""
+    """Return the tree of a tar and how many entries it has; `place` is told of each file.
+
+    Raises:
+        LayerRejected: an entry may not be unpacked.
+        BlobInvalid: the stream is no tar.
+        ImageTooLarge: the budget is spent.
+    """
     tree = LayerTree()
     entries = implied = 0
     for entry in reader:
@@ -113,5 +120,6 @@ def _grown(
     return tree, entries
 
 
-def _new(path: str) -> int:
+def new_file(path: str) -> int:
+    """Return a descriptor of a new file of a layer, for reading and writing."""
     return os.open(path, _NEW, _READ_ONLY)

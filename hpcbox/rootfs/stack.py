@@ -5,11 +5,14 @@ Symlinks are never followed here.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 from hpcbox.rootfs import layer_view
-from hpcbox.rootfs.layer_view import LayerFolder
+from hpcbox.rootfs.layer_view import Folder, LayerFolder
 from hpcbox.rootfs.tree import FOLDER, WHITEOUT, Node
 from hpcbox.store.opened_layer import OpenedLayer
+
+_Any = TypeVar("_Any", bound=Folder)
 
 
 @contextmanager
@@ -37,16 +40,13 @@ class Stack:
         """Return the layers' root folders, which stay whose they are."""
         return self._top_first
 
-    def covered_by(self, layer: LayerFolder) -> "Stack":
-        """Return the stack with one more layer on top."""
-        return Stack([*reversed(self._top_first), layer])
-
     def look(self, path: bytes) -> Node | None:
         """Return what stands at a path (b"" is the root), or None."""
-        if not path:
-            return self._top_first[0].itself()
-        with self.holding(path) as found:
-            return None if found is None else found[2]
+        return _look(self._top_first, path)
+
+    def look_through(self, top: Folder, path: bytes) -> Node | None:
+        """Return what stands at a path when there is one more layer on top, or None."""
+        return _look([top, *self._top_first], path)
 
     def open(self, path: bytes) -> int:
         """Open the file that stands at a path for reading; the descriptor is the caller's.
@@ -66,7 +66,7 @@ class Stack:
         Raises:
             OSError: there is no such folder.
         """
-        with self._merged(path) as folders:
+        with _merged(self._top_first, path) as folders:
             if not folders:
                 raise FileNotFoundError
             # Name → whether it is shown: a whiteout hides its name in the layers below.
@@ -81,27 +81,41 @@ class Stack:
 
         None when nothing stands there. The root is in no folder: `path` isn't empty.
         """
-        parent, _, last = path.rpartition(b"/")
-        with self._merged(parent) as folders:
-            yield first(folders, last)
+        with _holding(self._top_first, path) as found:
+            yield found
 
-    @contextmanager
-    def _merged(self, path: bytes) -> Iterator[list[LayerFolder]]:
-        """Give the folders that overlayfs would merge at a path, top first."""
-        folders = self._top_first
-        opened: list[LayerFolder] = []
-        try:
-            for part in path.split(b"/") if path else ():
-                inner = descend(folders, part)
-                # One level at a time: many layers and deep paths are more than a process may open.
-                close(opened)
-                folders = opened = inner
-            yield folders
-        finally:
+
+def _look(top_first: Sequence[_Any], path: bytes) -> Node | None:
+    if not path:
+        return top_first[0].itself()
+    with _holding(top_first, path) as found:
+        return None if found is None else found[2]
+
+
+@contextmanager
+def _holding(top_first: Sequence[_Any], path: bytes) -> Iterator[tuple[_Any, bytes, Node] | None]:
+    parent, _, last = path.rpartition(b"/")
+    with _merged(top_first, parent) as folders:
+        yield first(folders, last)
+
+
+@contextmanager
+def _merged(top_first: Sequence[_Any], path: bytes) -> Iterator[Sequence[_Any]]:
+    """Give the folders that overlayfs would merge at a path, top first."""
+    folders = top_first
+    opened: list[_Any] = []
+    try:
+        for part in path.split(b"/") if path else ():
+            inner = descend(folders, part)
+            # One level at a time: many layers and deep paths are more than a process may open.
             close(opened)
+            folders = opened = inner
+        yield folders
+    finally:
+        close(opened)
 
 
-def first(folders: list[LayerFolder], name: bytes) -> tuple[LayerFolder, bytes, Node] | None:
+def first(folders: Sequence[_Any], name: bytes) -> tuple[_Any, bytes, Node] | None:
     """Return what has a name in merged folders: the one that holds it, its name, and what it is."""
     for folder in folders:
         found = folder.look(name)
@@ -117,13 +131,13 @@ def _meet(folder: LayerFolder, met: dict[bytes, bool], maximum: int) -> None:
             met[name] = found is not None and found.kind != WHITEOUT
 
 
-def descend(folders: list[LayerFolder], name: bytes) -> list[LayerFolder]:
+def descend(folders: Sequence[_Any], name: bytes) -> list[_Any]:
     """Return the folders of a name in merged ones that are merged again, top first; to be closed.
 
     Raises:
         OSError: one can't be opened.
     """
-    merged: list[LayerFolder] = []
+    merged: list[_Any] = []
     try:
         for folder in folders:
             found = folder.look(name)
@@ -140,7 +154,7 @@ def descend(folders: list[LayerFolder], name: bytes) -> list[LayerFolder]:
     return merged
 
 
-def close(folders: list[LayerFolder]) -> None:
+def close(folders: Sequence[Folder]) -> None:
     """Close folders."""
     for folder in folders:
         folder.close()

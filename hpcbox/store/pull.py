@@ -19,7 +19,7 @@ from hpcbox.image.progress import Report
 from hpcbox.image.source import ImageSource, Resolved
 from hpcbox.store import access, failures, flight, layers, paths, records, scratch, upgrade
 from hpcbox.store.following import Patience
-from hpcbox.store.images import ImageRecord, lease_layers, read_record
+from hpcbox.store.images import ImageRecord, forget_ended, lease_layers, note_use, read_record
 from hpcbox.store.parallel import Cancellation, run_all
 from hpcbox.store.sink import Budget, LayerSink
 
@@ -76,6 +76,7 @@ def _pull(
     *,
     grant_to: int | None,
 ) -> ImageRecord:
+    forget_ended(store)
     scratch.sweep(store)
     resolved = source.resolve()
     meter.phase("pulling", resolved.reference)
@@ -99,6 +100,7 @@ def _pull(
         record = _fetch(pulling, resolved, limits.threads)
     if grant_to is not None:
         access.grant(store, grant_to, digest.hex)
+    note_use(store, record)
     meter.stored(records.stored_bytes(store, record))
     meter.phase("ready")
     return record

@@ -8,6 +8,7 @@ from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import settle, settled
 from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
 from hpcbox.rootfs.plain import PlainLayer, PlainRoot
+from hpcbox.rootfs.squashfs_sink import SquashfsSink
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.store.sink import Budget, Needs, Unpacked
 from tests.rootfs.unpacking import budget
@@ -17,9 +18,11 @@ SINKS: dict[str, Unpack] = {
     "directory": DirectorySink().unpack,
     "index": IndexSink().unpack,
     "erofs": ErofsSink().unpack,
+    "squashfs": SquashfsSink().unpack,
 }
 FORMS = (*SINKS, "unpack")
-SETTLING_FORMS = ("directory", "unpack")
+READABLE_FORMS = ("directory", "index", "erofs", "unpack")
+"""Those that can be read without mounting them, and so lean on layers below."""
 
 
 def take(

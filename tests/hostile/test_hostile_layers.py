@@ -14,7 +14,7 @@ from hpcbox.errors import BlobInvalid, HpcboxError, ImageTooLarge, LayerRejected
 from hpcbox.rootfs import stack
 from hpcbox.rootfs.settle import opened
 from tests.hostile import corpus
-from tests.hostile.forms import FORMS, SETTLING_FORMS, take
+from tests.hostile.forms import FORMS, READABLE_FORMS, take
 from tests.hostile.outside import Outside
 from tests.rootfs.unpacking import Bytes, unpack_tar
 from tests.services.small_images import Item, file, folder, hardlink, opaque, symlink, tar
@@ -36,7 +36,7 @@ def test_a_layer_that_breaks_a_rule_is_refused(
     check_refused(tmp_path, form, case)
 
 
-@pytest.mark.parametrize("form", SETTLING_FORMS)
+@pytest.mark.parametrize("form", READABLE_FORMS)
 @pytest.mark.parametrize("case", corpus.WITH_HELP, ids=named(corpus.WITH_HELP))
 def test_a_layer_that_breaks_a_rule_with_the_help_of_another_is_refused(
     tmp_path: Path, form: str, case: corpus.Refused
@@ -56,7 +56,7 @@ def check_refused(scratch: Path, form: str, case: corpus.Refused) -> None:
     outside.check("layers")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READABLE_FORMS)
 @pytest.mark.parametrize("case", corpus.CONTAINED, ids=named(corpus.CONTAINED))
 def test_a_strange_layer_stays_inside(tmp_path: Path, form: str, case: corpus.Contained) -> None:
     outside = Outside(tmp_path)
