@@ -109,7 +109,7 @@ def extracted(
 def _limits(settings: Settings) -> "Limits":
     from hpcbox.store.pull import Limits  # noqa: PLC0415 - as in `pulled`
 
-    return Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
+    return Limits.of(settings)
 
 
 @contextmanager

@@ -124,9 +124,8 @@ def write(
     signal.signal(signal.SIGTERM, _end)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = load_compiled(settings_path)
-    limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
     sink = sinks.sink_for(features, settings.sink)
-    digest = writer.write(fetcher_end, settings.store, uid, sink, limits)
+    digest = writer.write(fetcher_end, settings.store, uid, sink, Limits.of(settings))
     packets.send(root, b"D", digest.removeprefix("sha256:").encode())
 
 
