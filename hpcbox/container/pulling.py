@@ -113,11 +113,11 @@ def write(
     fetcher_end: packets.Socket,
     uid: int,
     settings_path: str,
-    features: sinks.Features,
+    form: str,
 ) -> None:
     """Write the fetched image to the store and send root its digest as a D packet.
 
-    `features` is what root has found of this node.
+    `form` is what its layers become (rootfs/sinks.py).
 
     Raises:
         HpcboxError: the image isn't what it promises or the store can't take it.
@@ -127,8 +127,7 @@ def write(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = load_compiled(settings_path)
     limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
-    sink = sinks.sink_for(features, settings.sink)
-    digest = writer.write(fetcher_end, settings.store, uid, sink, limits)
+    digest = writer.write(fetcher_end, settings.store, uid, sinks.sink_of(form), limits)
     packets.send(root, b"D", digest.removeprefix("sha256:").encode())
 
 
