@@ -18,9 +18,8 @@ from hpcbox.errors import RegistryUnreachable
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.image.reference import LocalReference, Reference
-from hpcbox.image.registry import RegistrySource
 from hpcbox.image.source import Resolved
-from hpcbox.image.sources import source_of
+from hpcbox.rootfs.sources import source_of
 from hpcbox.settings import Settings
 
 HELP = "Print the digest a reference stands for now, on this machine's platform."
@@ -47,9 +46,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """
     reference = parse_typed(arguments.image, settings.default_registry)
     if isinstance(reference, LocalReference):
+        source = source_of(reference, settings)
         if arguments.wire:
             print(f"reference {reference}", flush=True)
-        resolved = source_of(reference, settings).resolve()
+        resolved = source.resolve()
     else:
         with path_in_mind(arguments.image):
             resolved = _within_limit(reference, settings)
@@ -79,8 +79,7 @@ def _within_limit(reference: Reference, settings: Settings) -> Resolved:
 
     def ask() -> None:
         try:
-            source = RegistrySource(reference, hasty, limit_seconds=_LIMIT_SECONDS - 1)
-            answers.put(source.resolve())
+            answers.put(source_of(reference, hasty, limit_seconds=_LIMIT_SECONDS - 1).resolve())
         except Exception as error:  # noqa: BLE001 - raised again below
             answers.put(error)
 

@@ -1,7 +1,8 @@
 """The one place that knows which source an image reference leads to.
 
 Whoever makes a source reads with the account it runs as: on a node the job's user, for whom a
-relay carries the bytes to the store's writer.
+relay carries the bytes to the store's writer. It stands here because a user's erofs file is read by
+what reads the store's own.
 """
 
 from hpcbox.errors import DigestMismatch, RequestError, shorten
@@ -19,10 +20,11 @@ def source_of(
     digest: Digest | None = None,
     *,
     notice: Notice = silent,
+    limit_seconds: float | None = None,
 ) -> ImageSource:
     """Return where an image comes from; with `digest` that image and no other.
 
-    `notice` is told in one line why a pull waits.
+    `notice` is told in one line why a pull waits; after `limit_seconds` no registry is asked again.
 
     Raises:
         HpcboxError: the reference leads to nothing that can be read.
@@ -31,7 +33,8 @@ def source_of(
     if isinstance(reference, Reference):
         from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
 
-        return RegistrySource(_pinned(reference, digest), settings, notice=notice)
+        pinned = _pinned(reference, digest)
+        return RegistrySource(pinned, settings, notice=notice, limit_seconds=limit_seconds)
     if reference.form in (grammar.DOCKER_ENGINE, grammar.PODMAN_ENGINE):
         engine = "docker" if reference.form == grammar.DOCKER_ENGINE else "podman"
         name = shorten(reference.location, 80)
@@ -56,8 +59,11 @@ def _made(reference: LocalReference, settings: Settings) -> ImageSource:
     from hpcbox.image.folder_tree import FolderTree  # noqa: PLC0415
     from hpcbox.image.squashfs_tree import SquashfsTree  # noqa: PLC0415
     from hpcbox.image.tree_source import TreeSource  # noqa: PLC0415
+    from hpcbox.rootfs.erofs_tree import ErofsTree  # noqa: PLC0415
 
     limits = (settings.max_image_bytes, settings.max_entries)
+    if reference.form == grammar.FILE and reference.location.lower().endswith(".erofs"):
+        return TreeSource(reference, ErofsTree(reference.location), limits)
     if reference.form == grammar.FOLDER:
         return TreeSource(reference, FolderTree(reference.location), limits)
     return TreeSource(reference, SquashfsTree(reference.location, settings.max_entries), limits)
