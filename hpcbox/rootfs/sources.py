@@ -5,6 +5,8 @@ relay carries the bytes to the store's writer. It stands here because a user's e
 what reads the store's own.
 """
 
+import os
+
 from hpcbox.errors import DigestMismatch, RequestError, shorten
 from hpcbox.image import reference as grammar
 from hpcbox.image.digest import Digest
@@ -58,13 +60,15 @@ def _made(reference: LocalReference, settings: Settings) -> ImageSource:
     from hpcbox.image.squashfs_tree import SquashfsTree  # noqa: PLC0415
     from hpcbox.image.tree_source import TreeSource  # noqa: PLC0415
     from hpcbox.rootfs.erofs_tree import ErofsTree  # noqa: PLC0415
+    from hpcbox.rootfs.known_files import KnownFile  # noqa: PLC0415
 
+    path = reference.location
     limits = (settings.max_image_bytes, settings.max_entries)
-    if reference.form == grammar.FILE and reference.location.lower().endswith(".erofs"):
-        return TreeSource(reference, ErofsTree(reference.location), limits)
     if reference.form == grammar.FOLDER:
-        return TreeSource(reference, FolderTree(reference.location), limits)
-    return TreeSource(reference, SquashfsTree(reference.location, settings.max_entries), limits)
+        return TreeSource(reference, FolderTree(path), limits)
+    is_erofs = path.lower().endswith(".erofs")
+    tree = ErofsTree(path) if is_erofs else SquashfsTree(path, settings.max_entries)
+    return TreeSource(reference, tree, limits, KnownFile(path, os.environ))
 
 
 def _pinned(reference: Reference, digest: Digest | None) -> Reference:

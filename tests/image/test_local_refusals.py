@@ -351,17 +351,21 @@ def test_a_folder_of_an_erofs_that_lies_in_itself_has_an_end(tmp_path: Path) -> 
 
 
 def test_no_damage_to_a_file_system_image_does_harm(tmp_path: Path) -> None:
-    """Each byte of the superblock and of the root's inode and names, changed at random."""
-    image = erofs(tree(tmp_path / "root"), tmp_path / "x.erofs")
-    content = image.read_bytes()
+    """Bytes of superblock, inodes, names and tables, changed at random."""
+    root = tree(tmp_path / "root")
     chance = random.Random(4)  # noqa: S311 - the same damage each time
-    for position in (*range(1024, 1152), *range(1152, 1152 + 640)):
-        damaged = bytearray(content)
-        damaged[position] ^= chance.randint(1, 255)
-        image.write_bytes(damaged)
-        with contextlib.suppress(HpcboxError):
-            limited = Settings("/x", max_image_bytes=2**24, max_entries=1000)
-            everything(source_of(parse(str(image)), limited))
+    limited = Settings("/x", max_image_bytes=2**24, max_entries=1000)
+    for image, places in (
+        (erofs(root, tmp_path / "x.erofs"), range(1024, 1792)),
+        (squashfs(root, tmp_path / "x.sqsh"), [*range(96), *range(-900, 0, 8)]),
+    ):
+        content = image.read_bytes()
+        for place in places:
+            damaged = bytearray(content)
+            damaged[place] ^= chance.randint(1, 255)
+            image.write_bytes(damaged)
+            with contextlib.suppress(HpcboxError):
+                everything(source_of(parse(str(image)), limited))
 
 
 def test_a_missing_program_is_named_with_its_package(
