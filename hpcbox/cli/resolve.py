@@ -18,7 +18,6 @@ from hpcbox.errors import RegistryUnreachable
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.image.reference import LocalReference, Reference
-from hpcbox.image.registry import RegistrySource
 from hpcbox.image.source import Resolved
 from hpcbox.rootfs.sources import source_of
 from hpcbox.settings import Settings
@@ -80,8 +79,7 @@ def _within_limit(reference: Reference, settings: Settings) -> Resolved:
 
     def ask() -> None:
         try:
-            source = RegistrySource(reference, hasty, limit_seconds=_LIMIT_SECONDS - 1)
-            answers.put(source.resolve())
+            answers.put(source_of(reference, hasty, limit_seconds=_LIMIT_SECONDS - 1).resolve())
         except Exception as error:  # noqa: BLE001 - raised again below
             answers.put(error)
 

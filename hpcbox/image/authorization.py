@@ -20,7 +20,7 @@ from hpcbox.image.places import Place
 _MAXIMUM_TOKEN_BYTES = 2**20
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+|$)(?!\s*=)")
+_SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+(?!=)|$|(?=,))")
 _PARAMETER = re.compile(rf'\s*,?\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 Ask = Callable[[str, str, Mapping[str, str], str | None], Response]

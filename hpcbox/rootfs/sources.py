@@ -22,10 +22,11 @@ def source_of(
     digest: Digest | None = None,
     *,
     notice: Notice = silent,
+    limit_seconds: float | None = None,
 ) -> ImageSource:
     """Return where an image comes from; with `digest` that image and no other.
 
-    `notice` is told in one line why a pull waits.
+    `notice` is told in one line why a pull waits; after `limit_seconds` no registry is asked again.
 
     Raises:
         HpcboxError: the reference leads to nothing that can be read.
@@ -34,7 +35,8 @@ def source_of(
     if isinstance(reference, Reference):
         from hpcbox.image.registry import RegistrySource  # noqa: PLC0415
 
-        return RegistrySource(_pinned(reference, digest), settings, notice=notice)
+        pinned = _pinned(reference, digest)
+        return RegistrySource(pinned, settings, notice=notice, limit_seconds=limit_seconds)
     if reference.form in (grammar.DOCKER_ENGINE, grammar.PODMAN_ENGINE):
         engine = "docker" if reference.form == grammar.DOCKER_ENGINE else "podman"
         name = shorten(reference.location, 80)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 IMAGE = "10.77.0.1:5000/debian:1"
 PROGRESS = re.compile(
-    r"^hpcbox: n\d: (?:(?:resolving|pulling|waiting for|ready|making room for|checking access to"
-    r"|unpacking|writing to disk|settling) |the registry asks to wait|registry .* next attempt in )"
+    r"^hpcbox: n\d: (resolving|pulling|waiting for|ready|making room for|checking access to"
+    r"|unpacking|writing to disk|settling) "
 )
 
 
