@@ -96,6 +96,7 @@ def test_progress_reaches_the_fetcher(registry: Registry, site_store: Path) -> N
 
     said = pull_as(ALICE, f"{registry.address}/site/progress:1", site_store)
 
+    assert said["error"] is None
     assert isinstance(said["progress"], list)
     assert said["progress"][0] == "resolving"
     assert said["progress"][-1].startswith("ready ")
