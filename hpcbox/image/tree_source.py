@@ -5,6 +5,7 @@ nothing of it has to be kept; a tree that changes in between is found out by its
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
@@ -16,9 +17,11 @@ from hpcbox.image.layer_tar import Entry, Tree, Walk
 from hpcbox.image.manifest import Descriptor, Manifest, parse_manifest
 from hpcbox.image.progress import size_text
 from hpcbox.image.reference import FILE, LocalReference
+from hpcbox.image.retrying import Notice, silent
 from hpcbox.image.source import Bytes, ByteStream, Resolved
 
 _ENVIRONMENT = b"etc/environment"
+_NOTICE_SECONDS = 5.0
 _MAXIMUM_ENVIRONMENT_BYTES = 2**16
 
 
@@ -44,8 +47,14 @@ class TreeSource:
         tree: Tree,
         limits: tuple[int, int],
         known: Known | None = None,
+        *,
+        notice: Notice = silent,
     ) -> None:
-        """Take a tree; `limits` are the most bytes and entries that it may have."""
+        """Take a tree; `limits` are the most bytes and entries that it may have.
+
+        `notice` is told now and then how much of it has been read.
+        """
+        self._notice = notice
         self._reference = reference
         self._known = known
         self._tree = tree
@@ -79,11 +88,14 @@ class TreeSource:
         return body
 
     def _read(self) -> bytes:
-        digest, size = hashlib.sha256(), 0
+        digest, size, told = hashlib.sha256(), 0, time.monotonic()
         with closing(_Noting(self._tree.walk(), self._limits)) as walk:
             for piece in layer_tar.pieces(walk):
                 size += len(piece)
                 digest.update(piece)
+                if time.monotonic() - told > _NOTICE_SECONDS:
+                    told = time.monotonic()
+                    self._notice(f"reading for its digest, {size_text(size)} so far")
         self._layer = Digest(digest.hexdigest())
         self._config = made_manifest.config_body(self._layer, walk.environment())
         body = made_manifest.manifest_body(self._config, [(self._layer, size)])

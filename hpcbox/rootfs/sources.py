@@ -48,11 +48,11 @@ def source_of(
         from hpcbox.image.oci_layout import OciLayoutSource  # noqa: PLC0415
 
         return OciLayoutSource(reference, digest=digest)
-    source = _made(reference, settings)
+    source = _made(reference, settings, notice)
     return source if digest is None else _Pinned(source, digest)
 
 
-def _made(reference: LocalReference, settings: Settings) -> ImageSource:
+def _made(reference: LocalReference, settings: Settings, notice: Notice) -> ImageSource:
     """Return a source whose manifest is made by hpcbox."""
     if reference.form == grammar.DOCKER_ARCHIVE:
         from hpcbox.image.docker_archive import DockerArchiveSource  # noqa: PLC0415
@@ -67,10 +67,10 @@ def _made(reference: LocalReference, settings: Settings) -> ImageSource:
     path = reference.location
     limits = (settings.max_image_bytes, settings.max_entries)
     if reference.form == grammar.FOLDER:
-        return TreeSource(reference, FolderTree(path), limits)
+        return TreeSource(reference, FolderTree(path), limits, notice=notice)
     is_erofs = path.lower().endswith(".erofs")
     tree = ErofsTree(path) if is_erofs else SquashfsTree(path, settings.max_entries)
-    return TreeSource(reference, tree, limits, KnownFile(path, os.environ))
+    return TreeSource(reference, tree, limits, KnownFile(path, os.environ), notice=notice)
 
 
 def _pinned(reference: Reference, digest: Digest | None) -> Reference:
