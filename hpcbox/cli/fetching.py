@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hpcbox.errors import ImageNotFound
 from hpcbox.image.digest import Digest
-from hpcbox.image.local_path import parse_typed
+from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.image.noting import Noting
 from hpcbox.image.progress import PhaseLines, Progress, Report, as_json
 from hpcbox.image.reference import LocalReference, Reference
@@ -54,7 +54,7 @@ def ensured(image: str, settings: Settings, policy: str) -> ImageRecord:
             if policy == NEVER:
                 raise
     reference = parse_typed(image, settings.default_registry)
-    with reporter() as report:
+    with reporter() as report, path_in_mind(image):
         return pulled(reference, settings, report)
 
 

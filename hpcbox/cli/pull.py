@@ -8,7 +8,7 @@ from hpcbox import principals
 from hpcbox.cli import fetching
 from hpcbox.cli.fetching import IMAGE_HELP
 from hpcbox.image.digest import Digest
-from hpcbox.image.local_path import parse_typed
+from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.rootfs import known_mpi
 from hpcbox.settings import Settings
 from hpcbox.store import records
@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     reference = parse_typed(arguments.image, settings.default_registry)
     digest = Digest.parse(arguments.digest) if arguments.digest else None
     principals.become_service(settings.service_user)
-    with fetching.reporter(json_lines=arguments.json, quiet=arguments.quiet) as report:
+    shown = fetching.reporter(json_lines=arguments.json, quiet=arguments.quiet)
+    with shown as report, path_in_mind(arguments.image):
         record = fetching.pulled(reference, settings, report, digest)
     print(json.dumps(records.as_json(record)) if arguments.json else record.digest)
     # For `hpcbox srun` on nodes that share the user's home but not this store.

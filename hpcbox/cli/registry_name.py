@@ -13,8 +13,9 @@ def registry_of(text: str | None, settings: Settings) -> str:
     """
     named = text or settings.default_registry
     host = named.removeprefix("https://").removeprefix("http://").removesuffix("/")
+    # `docker://` in front: nothing that follows it names a form of local image.
     try:
-        reference = parse(f"{host}#name")
+        reference = parse(f"docker://{host}#name")
     except ReferenceInvalid:
         reference = None
     if not isinstance(reference, Reference):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from hpcbox.cli.fetching import IMAGE_HELP
 from hpcbox.errors import RegistryUnreachable
 from hpcbox.image.digest import Digest
-from hpcbox.image.local_path import parse_typed
+from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.image.source import Resolved
 from hpcbox.image.sources import source_of
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             print(f"reference {reference}", flush=True)
         resolved = source.resolve()
     else:
-        resolved = _within_limit(reference, settings)
+        with path_in_mind(arguments.image):
+            resolved = _within_limit(reference, settings)
     digest = Digest.of(resolved.body)
     pinned = str(digest)
     if not isinstance(reference, LocalReference):

@@ -87,13 +87,16 @@ class FolderWalk:
         name, missing = self._entry.name, self._entry.size_bytes
         try:
             descriptor = os.open(os.path.basename(name), _OPEN_FILE, dir_fd=self._folder)
-            with open(descriptor, "rb", buffering=0) as file:
+            try:
+                is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
                 while missing:
-                    piece = file.read(min(missing, _PIECE_BYTES))
+                    piece = os.read(descriptor, min(missing, _PIECE_BYTES)) if is_file else b""
                     if not piece:
                         raise local_file.changed(self._shown(name))
                     missing -= len(piece)
                     yield piece
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise self._refused(name, error) from error
 

@@ -95,7 +95,8 @@ def windows_of(walk: Walk, windows: Sequence[tuple[int, int]]) -> list[bytes]:
         cut(position, head)
         position += len(head)
         end = position + entry.size_bytes
-        if any(offset < end and offset + length > position for offset, length in windows):
+        touched = (offset < end and offset + length > position for offset, length in windows)
+        if entry.size_bytes and any(touched):
             for piece in walk.content():
                 cut(position, piece)
                 position += len(piece)

@@ -5,9 +5,18 @@ whole where it was typed.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from hpcbox.errors import ReferenceInvalid, RequestError, shorten
+from hpcbox.errors import (
+    ImageNotFound,
+    ReferenceInvalid,
+    RegistryRefused,
+    RegistryUnreachable,
+    RequestError,
+    shorten,
+)
 from hpcbox.image import reference as grammar
 from hpcbox.image.reference import LocalReference, Reference
 
@@ -31,6 +40,22 @@ def parse_typed(text: str, default_registry: str, folder: str = "") -> Reference
         return found
     # Once more, since the whole path may be longer or odder than what was typed.
     return grammar.parse(str(_whole(found, folder)), default_registry)
+
+
+@contextmanager
+def path_in_mind(text: str) -> Iterator[None]:
+    """Within this context a registry that lacks an image is a hint that a path was meant.
+
+    Raises:
+        ImageError: as it was raised, with a hint if something of that name lies here.
+    """
+    try:
+        yield
+    except (ImageNotFound, RegistryRefused, RegistryUnreachable) as error:
+        meant = what_lies_at(text) if isinstance(grammar.parse(text), Reference) else None
+        if meant is None:
+            raise
+        raise type(error)(error.message, hint=f"'{meant}' may be meant") from error
 
 
 def what_lies_at(text: str) -> str | None:

@@ -145,14 +145,14 @@ class TarIndex:
             if offset == 0:
                 raise self._broken("it is empty")
             return b""
-        if len(header) < _BLOCK:
-            raise self._broken("it ends within a header")
         for magic, program in _COMPRESSED.items():
             if offset == 0 and header.startswith(magic):
                 raise ManifestInvalid(
                     f"archive {self._shown} is compressed, so it can't be read in place",
                     hint=f"decompress it first: {program}",
                 )
+        if len(header) < _BLOCK:
+            raise self._broken("it ends within a header")
         blanked = sum(header) - sum(header[148:156]) + 8 * 0x20
         if self._number(header[148:156]) != blanked:
             raise self._broken("it is no tar, or damaged")
@@ -187,7 +187,7 @@ class TarIndex:
             return int.from_bytes(field[1:], "big")
         digits = field.partition(b"\0")[0].strip(b" ")
         if len(digits) > 20 or digits.strip(b"0123456789"[:base]):
-            raise self._broken("a header holds something that is no number")
+            raise self._broken("it is no tar, or damaged")
         return int(digits or b"0", base)
 
     def _broken(self, reason: str) -> ManifestInvalid:

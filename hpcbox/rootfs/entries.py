@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hpcbox.rootfs import policy, tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath, clean, rejected
+from hpcbox.rootfs.content import is_hole, write_at
 from hpcbox.rootfs.notes import Note
 from hpcbox.store import trees
 from hpcbox.store.sink import Budget, Unpacked
@@ -22,8 +23,6 @@ _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTRY_ERRORS = frozenset(
     {errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EILSEQ}
 )
-# Shorter runs of zeros are cheaper written than left out.
-_LEAST_HOLE = 2**14
 
 
 class Form(NamedTuple):
@@ -80,6 +79,8 @@ class Unpacking:
             self._budget.spend_entries(1 + self._notes.implied - implied)
             implied = self._notes.implied
             entries += 1
+            if entry.segments is not None:
+                self._budget.spend_bytes(entry.hole_bytes)
             try:
                 self._add(entry, reader)
             except OSError as error:
@@ -278,20 +279,12 @@ def _masked_modes(root: int) -> int:
 
 
 def _write(file: int, entry: tar.Entry, reader: tar.TarReader) -> None:
-    ends_in_hole = False
-    for piece in reader.content():
-        size = len(piece)
-        # Looking at both ends first tells nearly all other pieces apart at no cost.
-        ends_in_hole = (
-            size >= _LEAST_HOLE and not piece[0] and not piece[-1] and not piece.strip(b"\0")
-        )
-        if ends_in_hole:
-            os.lseek(file, size, os.SEEK_CUR)
-            continue
-        written = os.write(file, piece)
-        while written < size:
-            written += os.write(file, piece[written:])
-    if ends_in_hole:
+    end = 0
+    for offset, piece in reader.content():
+        if not is_hole(piece):
+            write_at(file, piece, offset)
+            end = offset + len(piece)
+    if end < entry.size_bytes:
         os.ftruncate(file, entry.size_bytes)
 
 

@@ -9,23 +9,16 @@ import struct
 from typing import NamedTuple
 
 from hpcbox.errors import StoreError
+from hpcbox.rootfs import erofs_format as erofs
 
-_SUPER_OFFSET = 1024
-_SUPER = struct.Struct("<IIIBBHQQIIII32xIHHHBB 36x")
-_MAGIC = 0xE0F5E1E2
 _COMPACT = struct.Struct("<HHHHIIIIHHI")
-_EXTENDED = struct.Struct("<HHHHQIIIIqII16x")
-_CHUNK = struct.Struct("<HHI")
-_XATTR_HEADER_BYTES = 12
-_SLOT_BYTES = 32
-_FLAT_PLAIN, _FLAT_INLINE, _CHUNK_BASED = 0, 2, 4
-_CHUNK_BITS, _CHUNK_INDEXES = 0x1F, 0x20
 _HOLE_BLOCK = 2**32 - 1
-_MAXIMUM_BLOCK_BITS = 16
+_CHUNK_BITS = 0x1F
+_BLOCK_BITS = range(9, 17)
 
 # Incompatible features that this reader knows: chunked files, device table, and one that speaks of
 # compressed files, of which there are none.
-_KNOWN_FEATURES = 0x1 | 0x4 | 0x8
+_KNOWN_FEATURES = 0x1 | erofs.INCOMPAT_CHUNKED_FILE | erofs.INCOMPAT_DEVICE_TABLE
 HOLE = -1
 
 
@@ -78,9 +71,9 @@ class Inodes:
         """
         self._files = files
         self._sizes = [os.fstat(file).st_size for file in files]
-        fields = _SUPER.unpack(self.read(_SUPER_OFFSET, _SUPER.size))
-        magic, block_bits, features = fields[0], fields[3], fields[12]
-        if magic != _MAGIC or not 9 <= block_bits <= _MAXIMUM_BLOCK_BITS:
+        fields = erofs.SUPER.unpack(self.read(erofs.SUPER_OFFSET, erofs.SUPER.size))
+        magic, block_bits, features = fields[0], fields[3], fields[14]
+        if magic != erofs.MAGIC or block_bits not in _BLOCK_BITS:
             raise damaged("it has no superblock")
         if features & ~_KNOWN_FEATURES:
             raise damaged("it uses features that this hpcbox doesn't know")
@@ -108,20 +101,20 @@ class Inodes:
         Raises:
             StoreError: there is none of this number.
         """
-        start = self._metadata + number * _SLOT_BYTES
+        start = self._metadata + number * erofs.SLOT
         head = self.read(start, _COMPACT.size)
         word = int.from_bytes(head[:2], "little")
         if word & 1:
-            _, count, mode, _, size, at, _, _, _, seconds, nanoseconds, names = _EXTENDED.unpack(
-                self.read(start, _EXTENDED.size)
+            _, count, mode, _, size, at, _, _, _, seconds, nanoseconds, names = erofs.INODE.unpack(
+                self.read(start, erofs.INODE.size)
             )
-            time_ns, width = seconds * 10**9 + nanoseconds, _EXTENDED.size
+            time_ns, width = seconds * 10**9 + nanoseconds, erofs.INODE.size
         else:
             _, count, mode, names, size, _, at, _, _, _, _ = _COMPACT.unpack(head)
             time_ns, width = self._epoch_ns, _COMPACT.size
-        xattrs = _XATTR_HEADER_BYTES + 4 * (count - 1) if count else 0
-        layout = word >> 1 & 7
-        if layout not in (_FLAT_PLAIN, _FLAT_INLINE, _CHUNK_BASED):
+        xattrs = erofs.ATTRIBUTES.size + 4 * (count - 1) if count else 0
+        layout = word | 1
+        if layout not in (erofs.PLAIN, erofs.INLINE, erofs.CHUNKED):
             raise damaged(f"inode {number} has a layout that this hpcbox doesn't know")
         end = start + width
         return Inode(mode, size, names, time_ns, layout, at, (end, xattrs), end + xattrs)
@@ -134,9 +127,9 @@ class Inodes:
         Raises:
             StoreError: it lies where there is nothing.
         """
-        if inode.layout == _CHUNK_BASED:
+        if inode.layout == erofs.CHUNKED:
             pieces = self._chunks(inode)
-        elif inode.layout == _FLAT_INLINE:
+        elif inode.layout == erofs.INLINE:
             tail = inode.size % self.block_bytes
             start = inode.start * self.block_bytes
             pieces = [Piece(0, start, inode.size - tail), Piece(0, inode.end, tail)]
@@ -154,7 +147,7 @@ class Inodes:
         return joined
 
     def _chunks(self, inode: Inode) -> list[Piece]:
-        has_indexes = bool(inode.start & _CHUNK_INDEXES)
+        has_indexes = bool(inode.start & erofs.CHUNK_INDEXES)
         width, align = (8, 8) if has_indexes else (4, 4)
         chunk_bytes = self.block_bytes << (inode.start & _CHUNK_BITS)
         count = -(-inode.size // chunk_bytes)
@@ -163,7 +156,7 @@ class Inodes:
         for number in range(count):
             place, block = 0, int.from_bytes(table[number * 4 : number * 4 + 4], "little")
             if has_indexes:
-                _, place, block = _CHUNK.unpack_from(table, number * width)
+                _, place, block = erofs.CHUNK.unpack_from(table, number * width)
             size = min(chunk_bytes, inode.size - number * chunk_bytes)
             if block == _HOLE_BLOCK:
                 pieces.append(Piece(HOLE, 0, size))

@@ -9,12 +9,12 @@ import stat
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from hpcbox.rootfs import erofs_format as erofs
 from hpcbox.rootfs.erofs_inode import HOLE, Inode, Inodes, Piece, damaged
 from hpcbox.rootfs.tree import FOLDER, SYMLINK, Node
 
-_ENTRY_BYTES = 12
-_XATTR_ENTRY_BYTES = 4
-_PREFIXES = {1: b"user.", 4: b"trusted.", 6: b"security."}
+_ENTRY_BYTES = erofs.ENTRY.size
+_PREFIXES = {erofs.USER_INDEX: erofs.USER_PREFIX, 4: b"trusted.", 6: b"security."}
 _OPAQUE = b"user.overlay.opaque"
 _OVERLAY = b"user.overlay."
 _MAXIMUM_TARGET = 4096
@@ -106,15 +106,16 @@ class ErofsImage:
         if size == 0:
             return found
         body = self.inodes.read(offset, size)
-        shared = body[4]
-        at = 12 + 4 * shared
-        for position in range(12, at, 4):
+        at = erofs.ATTRIBUTES.size + 4 * erofs.ATTRIBUTES.unpack_from(body)[1]
+        for position in range(erofs.ATTRIBUTES.size, at, 4):
             identity = int.from_bytes(body[position : position + 4], "little")
             start = self.inodes.shared_xattrs + 4 * identity
-            head = self.inodes.read(start, _XATTR_ENTRY_BYTES)
-            length = _XATTR_ENTRY_BYTES + head[0] + int.from_bytes(head[2:4], "little")
+            name_size, _, value_size = erofs.ATTRIBUTE.unpack(
+                self.inodes.read(start, erofs.ATTRIBUTE.size)
+            )
+            length = erofs.ATTRIBUTE.size + name_size + value_size
             _read_xattr(self.inodes.read(start, length), 0, found)
-        while at + _XATTR_ENTRY_BYTES <= len(body):
+        while at + erofs.ATTRIBUTE.size <= len(body):
             at = _read_xattr(body, at, found)
         return found
 
@@ -225,12 +226,9 @@ def _read_block(block: bytes, found: dict[bytes, int]) -> None:
     first = int.from_bytes(block[8:10], "little")
     if first % _ENTRY_BYTES or not _ENTRY_BYTES <= first <= len(block):
         raise damaged("a folder's block makes no sense")
-    numbers, starts = [], []
-    for at in range(0, first, _ENTRY_BYTES):
-        numbers.append(int.from_bytes(block[at : at + 8], "little"))
-        starts.append(int.from_bytes(block[at + 8 : at + 10], "little"))
-    starts.append(len(block))
-    for number, start, end in zip(numbers, starts, starts[1:], strict=False):
+    entries = list(erofs.ENTRY.iter_unpack(block[:first]))
+    ends = [start for _, start, _ in entries[1:]] + [len(block)]
+    for (number, start, _), end in zip(entries, ends, strict=True):
         # Behind the last name there may be zeros.
         name = block[start:end].partition(b"\0")[0]
         if not first <= start < end or not name or b"/" in name:
@@ -240,10 +238,9 @@ def _read_block(block: bytes, found: dict[bytes, int]) -> None:
 
 def _read_xattr(data: bytes, at: int, found: dict[bytes, bytes]) -> int:
     """Read the attribute at a position; return where the next one begins."""
-    length, index = data[at], data[at + 1]
-    size = int.from_bytes(data[at + 2 : at + 4], "little")
-    start = at + _XATTR_ENTRY_BYTES
-    end = start + length + size
+    length, index, size = erofs.ATTRIBUTE.unpack_from(data, at)
+    start: int = at + erofs.ATTRIBUTE.size
+    end: int = start + length + size
     if end > len(data):
         raise damaged("an extended attribute is longer than its place")
     found[_PREFIXES.get(index, b"") + data[start : start + length]] = data[start + length : end]

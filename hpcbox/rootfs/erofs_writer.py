@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from hpcbox.errors import StoreError
 from hpcbox.rootfs import erofs_format as erofs
 from hpcbox.rootfs import whiteouts
+from hpcbox.rootfs.content import write_at
 from hpcbox.rootfs.tree import FILE, FOLDER, SYMLINK, Node
 
 INDEX_BLOCK_BITS = 9
@@ -24,16 +25,19 @@ _NANOSECONDS = 10**9
 _SPECIAL = (b".", b"..")
 
 
-def write_index(file: int, root: Node, device_bytes: Sequence[int]) -> None:
+def write_index(
+    file: int, root: Node, device_bytes: Sequence[int], block_bits: int = INDEX_BLOCK_BITS
+) -> None:
     """Write an index of a tree into an empty file.
 
-    `device_bytes` are the sizes of the files that hold the content: the first is place 1.
+    `device_bytes` are the sizes of the files that hold the content: the first is place 1. All
+    content begins at blocks of the given size there.
 
     Raises:
         StoreError: a device is larger than the format can say.
         OSError: the file can't be written.
     """
-    _Writing(file, INDEX_BLOCK_BITS, 0, device_bytes).run(root)
+    _Writing(file, block_bits, 0, device_bytes).run(root)
 
 
 def write_full(file: int, root: Node, content_bytes: int) -> None:
@@ -143,7 +147,7 @@ class _Writing:
         )
         table = b"".join(erofs.DEVICE.pack(b"", count, 0) for count in self._devices)
         # Last: what has no superblock is no file system.
-        _write_at(self._file, head + table, erofs.SUPER_OFFSET)
+        write_at(self._file, head + table, erofs.SUPER_OFFSET)
 
     def _write_folder(self, folder: _Folder) -> list[_Folder]:
         """Write a folder's entries and the inodes of all that are no folders; return the others."""
@@ -290,12 +294,12 @@ class _Writing:
         if at >= 0:
             self._buffer[at : at + len(content)] = content
         else:
-            _write_at(self._file, content, position)
+            write_at(self._file, content, position)
 
     def _flush(self) -> None:
         # Whole blocks only: positions in the buffer and in the file have the same remainders.
         whole = len(self._buffer) & -self._block
-        _write_at(self._file, self._buffer[:whole], self._flushed)
+        write_at(self._file, self._buffer[:whole], self._flushed)
         del self._buffer[:whole]
         self._flushed += whole
 
@@ -317,14 +321,6 @@ def _attributes(node: Node) -> bytes:
 
 def _children(folder: Node) -> dict[bytes, Node]:
     return folder.children or {}
-
-
-def _write_at(file: int, content: bytes | bytearray, position: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(file, view, position)
-        position += written
-        view = view[written:]
 
 
 def _up(size: int, unit: int) -> int:

@@ -94,7 +94,7 @@ class _Extraction:
             made.append(PlainLayer(f"{aside}/{number}"))
             jobs.append(partial(self._unpack, descriptor, diff_id, made[-1]))
         run_all(jobs, max(threads, 1), self._cancellation)
-        root = PlainRoot(f"{aside}/root", f"{aside}/aside")
+        root = PlainRoot(f"{aside}/root")
         with self._meter.at("settling"):
             for layer in made:
                 root.lay(layer)

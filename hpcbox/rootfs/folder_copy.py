@@ -2,6 +2,7 @@
 
 import os
 import stat
+from typing import Self
 
 from hpcbox.rootfs import whiteouts
 from hpcbox.rootfs.beneath import Beneath
@@ -30,7 +31,7 @@ class FolderCopy:
         # Files below that were copied, by their path: where the copy lies.
         self._copied: dict[bytes, bytes] = {}
 
-    def __enter__(self) -> "FolderCopy":  # noqa: PYI034 - one class, without heirs
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -49,7 +50,7 @@ class FolderCopy:
         finally:
             os.close(readable)
 
-    def view(self) -> LayerFolder:
+    def view(self) -> DirectoryFolder:
         """Return the copy as it is, for looking; to be closed."""
         return DirectoryFolder(os.open(".", _READ_FOLDER, dir_fd=self._beneath.root))
 

@@ -1,22 +1,31 @@
-"""Sinks that make a file system image of a layer in one pass over its tar."""
+"""Sinks that make a file system image of a layer in one pass over its tar.
+
+An index (IndexSink) leaves the tar as it came and speaks of it: nothing is written twice, and
+nothing is moved. A full image (ErofsSink) is one file and needs a less recent kernel.
+"""
 
 import os
+from collections.abc import Callable
 
 from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import erofs_writer, tar
+from hpcbox.rootfs.content import ContentFile, KeptStream
 from hpcbox.rootfs.growing import LayerTree
+from hpcbox.rootfs.settled import SettlingSink
+from hpcbox.rootfs.tree import EXTRA, Node
 from hpcbox.store.sink import Budget, Unpacked
 
 IMAGE = "image.erofs"
-TAR = "data.1"
+TAR_FILE = "data.1"
+EXTRA_FILE = "data.2"
+"""The files of a layer's folder; store/paths.py lists its forms."""
 
-_CHUNK = 2**18
 _READ_ONLY = 0o444
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class IndexSink:
-    """Keeps a layer's tar as it is and makes an erofs index of what is in it."""
+class IndexSink(SettlingSink):
+    """Keeps a layer's tar and makes an erofs index of what is in it: Linux 6.4."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
         """Write the tar and its index into a layer folder.
@@ -24,56 +33,86 @@ class IndexSink:
         Raises:
             LayerRejected: an entry may not be unpacked.
             BlobInvalid: the stream is no tar.
+            ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        data = os.open(f"{folder}/{TAR}", _NEW, _READ_ONLY)
+        kept = KeptStream(stream, _new(f"{folder}/{TAR_FILE}"))
+        # Content that isn't in one piece in the tar: made when the first of it comes.
+        extra: ContentFile | None = None
+
+        def place(node: Node, entry: tar.Entry, reader: tar.TarReader) -> None:
+            nonlocal extra
+            if entry.segments is None:
+                return
+            if extra is None:
+                extra = ContentFile(_new(f"{folder}/{EXTRA_FILE}"), 0)
+            node.place = EXTRA
+            node.offset = extra.add(node.size_bytes, reader.content())
+
         try:
-            kept = _Kept(stream, data)
-            tree, entries = _grown(tar.TarReader(kept), budget)
-            # What follows the tar's end belongs to the layer's bytes, too.
-            while kept.read(_CHUNK):
-                pass
+            tree, entries = _grown(tar.TarReader(kept), budget, place)
+            devices = [kept.finish()]
+            if extra is not None:
+                devices.append(extra.finish())
         finally:
-            os.close(data)
-        image = os.open(f"{folder}/{IMAGE}", _NEW, _READ_ONLY)
+            kept.close_file()
+            if extra is not None:
+                extra.close()
+        image = _new(f"{folder}/{IMAGE}")
         try:
-            erofs_writer.write_index(image, tree.root, [kept.size_bytes])
+            erofs_writer.write_index(image, tree.root, devices)
         finally:
             os.close(image)
         return Unpacked(entries, tree.needs())
 
 
-class _Kept:
-    """A stream whose bytes are written to a file as they are read."""
+class ErofsSink(SettlingSink):
+    """Makes one erofs image that holds everything: Linux 5.4."""
 
-    def __init__(self, source: ByteStream, file: int) -> None:
-        self._source = source
-        self._file = file
-        self.size_bytes = 0
+    def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
+        """Write a layer's image into a layer folder.
 
-    def read(self, size: int) -> bytes:
-        piece = self._source.read(size)
-        written = 0
-        while written < len(piece):
-            written += os.write(self._file, piece[written:] if written else piece)
-        self.size_bytes += len(piece)
-        return piece
+        Raises:
+            LayerRejected: an entry may not be unpacked.
+            BlobInvalid: the stream is no tar.
+            ImageTooLarge: the budget is spent.
+            OSError: the folder can't be written.
+        """
+        image = _new(f"{folder}/{IMAGE}")
+        content = ContentFile(image, erofs_writer.FULL_START)
 
-    def close(self) -> None:
-        self._source.close()
+        def place(node: Node, _entry: tar.Entry, reader: tar.TarReader) -> None:
+            node.place = 0
+            node.offset = content.add(node.size_bytes, reader.content())
 
-    def abort(self) -> None:
-        self._source.abort()
+        try:
+            tree, entries = _grown(tar.TarReader(stream), budget, place)
+            erofs_writer.write_full(image, tree.root, content.finish())
+        finally:
+            content.close()
+        return Unpacked(entries, tree.needs())
 
 
-def _grown(reader: tar.TarReader, budget: Budget) -> tuple[LayerTree, int]:
+def _grown(
+    reader: tar.TarReader,
+    budget: Budget,
+    place: Callable[[Node, tar.Entry, tar.TarReader], None],
+) -> tuple[LayerTree, int]:
+    """Return the tree of a tar and how many entries it has; `place` is told of each file."""
     tree = LayerTree()
-    entries = 0
-    implied = 0
+    entries = implied = 0
     for entry in reader:
         # Folders that are only implied count too: one entry can stand for hundreds.
         budget.spend_entries(1 + tree.implied - implied)
         implied = tree.implied
         entries += 1
-        tree.add(entry)
+        if entry.segments is not None:
+            budget.spend_bytes(entry.hole_bytes)
+        node = tree.add(entry)
+        if node is not None and node.size_bytes:
+            place(node, entry, reader)
     return tree, entries
+
+
+def _new(path: str) -> int:
+    return os.open(path, _NEW, _READ_ONLY)

@@ -8,7 +8,7 @@ are erofs images.
 import os
 import stat
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
 from hpcbox.errors import StoreError
 from hpcbox.rootfs import whiteouts
@@ -22,8 +22,8 @@ _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class LayerFolder(Protocol):
-    """A folder of a layer. Nodes that it gives have neither children nor xattrs."""
+class Folder(Protocol):
+    """A folder of a layer, for looking. Whoever has a node leaves it as it is."""
 
     def itself(self) -> Node:
         """Return what the folder is, with its `is_opaque`."""
@@ -31,15 +31,22 @@ class LayerFolder(Protocol):
     def look(self, name: bytes) -> Node | None:
         """Return what has a name in it, a whiteout too, or None."""
 
-    def names(self) -> Iterator[bytes]:
-        """Yield the names in it, whiteouts too, in no order."""
-
-    def enter(self, name: bytes) -> "LayerFolder":
+    def enter(self, name: bytes) -> Self:
         """Return a folder in it, to be closed by the caller.
 
         Raises:
             OSError: there is no such folder.
         """
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class LayerFolder(Folder, Protocol):
+    """A folder of a layer, for reading. Its nodes have neither children nor xattrs."""
+
+    def names(self) -> Iterator[bytes]:
+        """Yield the names in it, whiteouts too, in no order."""
 
     def xattrs(self, name: bytes) -> dict[bytes, bytes]:
         """Return the user's extended attributes of a name in it."""
@@ -57,9 +64,6 @@ class LayerFolder(Protocol):
         Raises:
             OSError: it can't be read or written.
         """
-
-    def close(self) -> None:
-        """Give back what it holds."""
 
 
 def opened(form: OpenedLayer) -> LayerFolder:

@@ -8,13 +8,20 @@ and the layers mean the same here as in the store. Nothing but the caller touche
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath
 from hpcbox.rootfs.entries import Form, Unpacking
-from hpcbox.rootfs.leaning import Leaning
+from hpcbox.rootfs.folder_copy import FolderCopy
+from hpcbox.rootfs.layer_view import DirectoryFolder, LayerFolder
+from hpcbox.rootfs.settle import settle
+from hpcbox.rootfs.stack import Stack
+from hpcbox.rootfs.tree import WHITEOUT, Node
 from hpcbox.store import trees
+from hpcbox.store.opened_layer import DIRECTORY, OpenedLayer
 from hpcbox.store.sink import Budget, Needs
 
 _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -75,15 +82,11 @@ class PlainLayer:
 
 
 class PlainRoot:
-    """The folder that layers are laid into; it is made here.
+    """The folder that layers are laid into; it is made here."""
 
-    `aside` is the path of a folder to come, on the same file system, for what is on its way.
-    """
-
-    def __init__(self, path: str, aside: str) -> None:
+    def __init__(self, path: str) -> None:
         os.mkdir(path, 0o755)
         self._path = path
-        self._aside = aside
         self._closed: dict[int, int] = {}
 
     def lay(self, layer: PlainLayer) -> None:
@@ -93,21 +96,13 @@ class PlainRoot:
             LayerRejected: it can't lie on what is there.
             OSError: a folder can't be written.
         """
-        root, own = Beneath(self._path), Beneath(layer.path)
-        os.mkdir(self._aside, 0o700)
-        try:
-            leaning = Leaning(layer.needs, own, root, self._aside)
-            leaning.settle()
+        with _LaidLayer(layer.path) as own, _opened(self._path) as root:
+            settle(layer.needs, own, [OpenedLayer(DIRECTORY, [root])])
             if not layer.lists_root:
-                leaning.kept.add(os.fstat(own.root).st_ino)
+                own.kept.add(os.fstat(own.root).st_ino)
             self._closed.update(layer.closed)
-            _Laying(leaning.kept, self._closed, has_marks=layer.has_marks).folder(
-                own.root, root.root
-            )
-        finally:
-            trees.remove(self._aside)
-            root.close()
-            own.close()
+            laying = _Laying(own.kept, self._closed, has_marks=layer.has_marks)
+            laying.folder(own.root, root)
 
     def close(self) -> None:
         """Give the folders their modes that their owner may not fill.
@@ -116,11 +111,8 @@ class PlainRoot:
             OSError: a folder can't be written.
         """
         if self._closed:
-            root = os.open(self._path, _READ_FOLDER)
-            try:
+            with _opened(self._path) as root:
                 self._close(root)
-            finally:
-                os.close(root)
 
     def _close(self, folder: int) -> None:
         for name, is_folder in _content(folder):
@@ -133,6 +125,56 @@ class PlainRoot:
         mode = self._closed.get(os.fstat(folder).st_ino)
         if mode is not None:
             os.fchmod(folder, mode)
+
+
+class _MarkedFolder(DirectoryFolder):
+    """A folder whose marks are as in a tar, as settle.py looks at it."""
+
+    def itself(self) -> Node:
+        """Return what the folder is, with its `is_opaque`."""
+        node = super().itself()
+        node.is_opaque = whiteouts.is_hidden_as_in_tar(None, self.descriptor)
+        return node
+
+    def look(self, name: bytes) -> Node | None:
+        """Return what has a name in it, a whiteout too, or None."""
+        found = super().look(name)
+        if found is None and whiteouts.is_hidden_as_in_tar(name, self.descriptor):
+            return Node(WHITEOUT, 0, 0)
+        return found
+
+    def enter(self, name: bytes) -> "_MarkedFolder":
+        """Return a folder in it, to be closed by the caller."""
+        return _MarkedFolder(os.open(name, _READ_FOLDER, dir_fd=self.descriptor))
+
+
+class _LaidLayer(FolderCopy):
+    """A layer that is about to be laid: it is changed itself, no copy is made.
+
+    Attributes:
+        root: descriptor of its root.
+        kept: inodes of its folders whose modes and times the folders below keep.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.root = self._beneath.root
+        self.kept: set[int] = set()
+
+    def view(self) -> LayerFolder:
+        """Return the layer as it is, for looking; to be closed."""
+        return _MarkedFolder(os.open(".", _READ_FOLDER, dir_fd=self.root))
+
+    def link(self, below: Stack, file: bytes, path: bytes) -> None:
+        """Give a file of the folder below a name here; its own name stays below, or is hidden."""
+        if path != file:
+            super().link(below, file, path)
+
+    def finish(self) -> None:
+        """Leave everything to the laying."""
+
+    def _note(self, folder: int, _mode: int, _mtime_ns: int) -> None:
+        self.kept.add(os.fstat(folder).st_ino)
 
 
 class _Laying:
@@ -180,6 +222,15 @@ class _Laying:
                 os.close(inner_onto)
         finally:
             os.close(inner)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    folder = os.open(path, _READ_FOLDER)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def _content(folder: int) -> list[tuple[bytes, bool]]:

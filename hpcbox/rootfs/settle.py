@@ -19,22 +19,21 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from hpcbox.errors import LayerRejected
-from hpcbox.rootfs import stack
+from hpcbox.rootfs import policy, stack
 from hpcbox.rootfs.beneath import clean, rejected
-from hpcbox.rootfs.layer_view import LayerFolder
+from hpcbox.rootfs.layer_view import Folder
 from hpcbox.rootfs.stack import Stack
 from hpcbox.rootfs.tree import FOLDER, SYMLINK, Node
 from hpcbox.store.opened_layer import OpenedLayer, open_layer
 from hpcbox.store.sink import Needs
 
-_IMPLIED_MODE = 0o755
 _MAXIMUM_SYMLINKS = 40
 
 
 class LayerCopy(Protocol):
     """A layer's copy that can be changed. Paths are real, without symlinks; b"" is the root."""
 
-    def view(self) -> LayerFolder:
+    def view(self) -> Folder:
         """Return the copy as it is, for looking; to be closed."""
 
     def has_folder(self, path: bytes) -> bool:
@@ -99,7 +98,7 @@ def fits(needs: Needs, below: Sequence[int]) -> bool:
                 raise _leads_nowhere(os.fsencode(folder))
             if found is None:
                 continue
-            other_mode = found.mode != _IMPLIED_MODE
+            other_mode = found.mode != policy.IMPLIED_MODE
             if found.kind == SYMLINK or (found.kind == FOLDER and other_mode):
                 fitting = False
     return fitting
@@ -195,7 +194,7 @@ class _Settling:
     def _look_in_whole(self, path: bytes) -> Node | None:
         view = self._copy.view()
         try:
-            return self._below.covered_by(view).look(path)
+            return self._below.look_through(view, path)
         finally:
             view.close()
 

@@ -5,9 +5,22 @@ from collections.abc import Sequence
 
 from hpcbox.errors import StoreError
 from hpcbox.rootfs.folder_copy import FolderCopy
-from hpcbox.rootfs.settle import opened, settle
-from hpcbox.store.opened_layer import DIRECTORY
+from hpcbox.rootfs.settle import fits, opened, settle
+from hpcbox.rootfs.tree_copy import TreeCopy
+from hpcbox.store.opened_layer import DIRECTORY, EROFS
 from hpcbox.store.sink import Needs
+
+
+class SettlingSink:
+    """What all sinks do alike once a layer has been unpacked: the form of each is told from it."""
+
+    def fits(self, needs: Needs, below: Sequence[int]) -> bool:
+        """Say whether a layer with these needs may lie as it is on these layers; see LayerSink."""
+        return fits(needs, below)
+
+    def settle(self, needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
+        """Make the form of a layer that belongs on these layers; see LayerSink."""
+        make(needs, layer, below, folder)
 
 
 def make(needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
@@ -28,5 +41,9 @@ def make(needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
             with FolderCopy(f"{folder}/fs") as copy:
                 copy.fill(form.descriptors[0])
                 settle(needs, copy, forms[:-1])
+        elif form.kind == EROFS:
+            with TreeCopy(folder) as tree:
+                tree.fill(layer, form.descriptors)
+                settle(needs, tree, forms[:-1])
         else:
-            raise StoreError("a layer of this form cannot be copied for other layers below it")
+            raise StoreError("a squashfs layer cannot be copied for other layers below it")

@@ -5,11 +5,14 @@ Symlinks are never followed here.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 from hpcbox.rootfs import layer_view
-from hpcbox.rootfs.layer_view import LayerFolder
+from hpcbox.rootfs.layer_view import Folder, LayerFolder
 from hpcbox.rootfs.tree import FOLDER, WHITEOUT, Node
 from hpcbox.store.opened_layer import OpenedLayer
+
+_Any = TypeVar("_Any", bound=Folder)
 
 
 @contextmanager
@@ -33,16 +36,13 @@ class Stack:
     def __init__(self, layers: Sequence[LayerFolder]) -> None:
         self._top_first = list(reversed(layers))
 
-    def covered_by(self, layer: LayerFolder) -> "Stack":
-        """Return the stack with one more layer on top."""
-        return Stack([*reversed(self._top_first), layer])
-
     def look(self, path: bytes) -> Node | None:
         """Return what stands at a path (b"" is the root), or None."""
-        if not path:
-            return self._top_first[0].itself()
-        with self.holding(path) as found:
-            return None if found is None else found[2]
+        return _look(self._top_first, path)
+
+    def look_through(self, top: Folder, path: bytes) -> Node | None:
+        """Return what stands at a path when there is one more layer on top, or None."""
+        return _look([top, *self._top_first], path)
 
     def open(self, path: bytes) -> int:
         """Open the file that stands at a path for reading; the descriptor is the caller's.
@@ -80,15 +80,28 @@ class Stack:
 
         None when nothing stands there. The root is in no folder: `path` isn't empty.
         """
-        *parents, last = path.split(b"/")
-        with ExitStack() as opened:
-            folders = self._top_first
-            for part in parents:
-                folders = _descend(folders, part, opened)
-            yield _first(folders, last)
+        with _holding(self._top_first, path) as found:
+            yield found
 
 
-def _first(folders: list[LayerFolder], name: bytes) -> tuple[LayerFolder, bytes, Node] | None:
+def _look(top_first: Sequence[_Any], path: bytes) -> Node | None:
+    if not path:
+        return top_first[0].itself()
+    with _holding(top_first, path) as found:
+        return None if found is None else found[2]
+
+
+@contextmanager
+def _holding(top_first: Sequence[_Any], path: bytes) -> Iterator[tuple[_Any, bytes, Node] | None]:
+    *parents, last = path.split(b"/")
+    with ExitStack() as opened:
+        folders = list(top_first)
+        for part in parents:
+            folders = _descend(folders, part, opened)
+        yield _first(folders, last)
+
+
+def _first(folders: Sequence[_Any], name: bytes) -> tuple[_Any, bytes, Node] | None:
     for folder in folders:
         found = folder.look(name)
         if found is not None:
@@ -103,9 +116,9 @@ def _meet(folder: LayerFolder, met: dict[bytes, bool], maximum: int) -> None:
             met[name] = found is not None and found.kind != WHITEOUT
 
 
-def _descend(folders: list[LayerFolder], name: bytes, opened: ExitStack) -> list[LayerFolder]:
+def _descend(folders: Sequence[_Any], name: bytes, opened: ExitStack) -> list[_Any]:
     """Return the folders of this name that overlayfs would merge, top first."""
-    merged: list[LayerFolder] = []
+    merged: list[_Any] = []
     for folder in folders:
         found = folder.look(name)
         if found is None:

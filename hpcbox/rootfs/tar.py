@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from hpcbox.errors import BlobInvalid, LayerRejected
 from hpcbox.image.source import ByteStream
-from hpcbox.rootfs import tar_fields
+from hpcbox.rootfs import sparse, tar_fields
 
 _BLOCK = 512
 _CHUNK = 2**18
@@ -21,7 +21,8 @@ _MAXIMUM_HEADER_BYTES = 2**20
 
 FILE, HARDLINK, SYMLINK, CHARACTER, BLOCK, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _WITHOUT_CONTENT = frozenset({HARDLINK, SYMLINK, CHARACTER, BLOCK, FOLDER, FIFO})
-_FILES = frozenset({b"\0", b"7", FILE})
+_SPARSE = b"S"
+_FILES = frozenset({b"\0", b"7", FILE, _SPARSE})
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _SOLARIS_PAX = b"L", b"K", b"x", b"g", b"X"
 _EXTENSIONS = frozenset({_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _SOLARIS_PAX})
 _XATTR = b"SCHILY.xattr."
@@ -36,7 +37,9 @@ class Entry:
         kind: FILE, HARDLINK, SYMLINK, CHARACTER, BLOCK, FOLDER or FIFO.
         name: as it stands in the tar.
         target: of a link, as it stands in the tar.
-        size_bytes: of a file's content.
+        size_bytes: of a file.
+        segments: (offset in the file, length) of the parts that the tar holds of a sparse file,
+            one behind the other; None: it holds all.
         mode: permission bits, 0 to 0o7777.
         mtime_ns: nanoseconds since 1970.
         offset: where the content begins in the tar, in bytes.
@@ -49,6 +52,7 @@ class Entry:
         "mtime_ns",
         "name",
         "offset",
+        "segments",
         "size_bytes",
         "target",
         "xattrs",
@@ -70,22 +74,30 @@ class Entry:
         self.mode = mode
         self.mtime_ns = mtime_ns
         self.offset = 0
+        self.segments: sparse.Segments | None = None
         self.xattrs: dict[bytes, bytes] | None = None
+
+    @property
+    def hole_bytes(self) -> int:
+        """How much of a file isn't in the tar."""
+        return self.size_bytes - sum(length for _, length in self.segments or ())
 
 
 class _Extensions:
     """What headers before an entry say of it.
 
     Attributes:
+        is_sparse: whether PAX attributes of sparse files are among it.
         size_bytes: of these headers: they are held until the entry comes.
     """
 
-    __slots__ = ("attributes", "long_link", "long_name", "size_bytes")
+    __slots__ = ("attributes", "is_sparse", "long_link", "long_name", "size_bytes")
 
     def __init__(self) -> None:
         self.long_name = b""
         self.long_link = b""
         self.attributes: dict[bytes, bytes] = {}
+        self.is_sparse = False
         self.size_bytes = 0
 
 
@@ -101,6 +113,8 @@ class TarReader:
         # Where the next byte is in the buffer, and where the buffer begins in the tar.
         self._position = 0
         self._base = 0
+        # The entry that was yielded last, and how much of its content has not been taken.
+        self._entry = Entry(FILE, b"", b"", 0, 0, 0)
         self._left = 0
         self._extensions: _Extensions | None = None
 
@@ -116,30 +130,36 @@ class TarReader:
             if kind in _EXTENSIONS:
                 self._extend(kind, header)
                 continue
-            if self._extensions is None:
-                entry = _entry(header, _NOTHING)
-            else:
-                entry = _entry(header, self._extensions)
-                self._extensions = None
+            extensions = self._extensions or _NOTHING
+            self._extensions = None
+            self._entry = entry = _entry(header, extensions)
+            self._left = stored = entry.size_bytes
+            if kind == _SPARSE or extensions.is_sparse:
+                self._find_segments(header, extensions)
             entry.offset = self._base + self._position
-            self._left = entry.size_bytes
             yield entry
-            if entry.size_bytes:
-                self._skip(self._left + -entry.size_bytes % _BLOCK)
+            if stored:
+                self._skip(self._left + -stored % _BLOCK)
 
-    def content(self) -> Iterator[bytes]:
-        """Yield the content of the current entry in pieces.
+    def content(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the current entry's content in pieces, each with its offset in the file.
 
         Raises:
             BlobInvalid: the tar ends before the content does.
         """
-        while self._left:
-            if self._position >= len(self._buffer):
-                self._fill()
-            piece = self._buffer[self._position : self._position + self._left]
-            self._position += len(piece)
-            self._left -= len(piece)
-            yield piece
+        if not self._left:
+            return
+        for offset, length in self._entry.segments or ((0, self._left),):
+            end = offset + length
+            at = offset
+            while at < end:
+                if self._position >= len(self._buffer):
+                    self._fill()
+                piece = self._buffer[self._position : self._position + end - at]
+                self._position += len(piece)
+                self._left -= len(piece)
+                yield at, piece
+                at += len(piece)
 
     def _fill(self) -> None:
         self._next_buffer()
@@ -201,7 +221,24 @@ class TarReader:
         elif kind == _LONG_LINK:
             extensions.long_link = content.partition(b"\0")[0]
         elif kind != _PAX_GLOBAL:
-            extensions.attributes.update(tar_fields.pax_records(content))
+            records = tar_fields.pax_records(content)
+            if sparse.PREFIX in content:
+                extensions.is_sparse = True
+                extensions.attributes.update(sparse.joined(list(records)))
+            else:
+                extensions.attributes.update(records)
+
+    def _find_segments(self, header: bytes, extensions: _Extensions) -> None:
+        entry = self._entry
+        if entry.kind != FILE:
+            raise BlobInvalid("layer is broken: a sparse file that is no file")
+        if header[156:157] == _SPARSE:
+            entry.size_bytes, segments = sparse.read_old(header, self._take)
+        else:
+            size, segments, map_bytes = sparse.read_pax(extensions.attributes, self._take)
+            entry.size_bytes = size
+            self._left -= map_bytes
+        entry.segments = sparse.checked(entry.size_bytes, segments, self._left)
 
 
 def _entry(header: bytes, extensions: _Extensions) -> Entry:
@@ -236,8 +273,6 @@ def _apply(attributes: dict[bytes, bytes], entry: Entry) -> None:
             entry.mtime_ns = tar_fields.pax_nanoseconds(value)
         elif key == b"size" and entry.kind not in _WITHOUT_CONTENT:
             entry.size_bytes = tar_fields.decimal(value)
-        elif key.startswith(b"GNU.sparse."):
-            raise _refused(entry.name, "sparse files in layers are not supported yet")
 
 
 def _kind(flag: bytes, name: bytes) -> bytes:

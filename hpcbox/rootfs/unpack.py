@@ -5,13 +5,13 @@ the layers below.
 """
 
 import os
-from collections.abc import Sequence
 
 from hpcbox.image.source import ByteStream
-from hpcbox.rootfs import settle, settled, tar, whiteouts
+from hpcbox.rootfs import tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath
 from hpcbox.rootfs.entries import Form, Unpacking
-from hpcbox.store.sink import Budget, Needs, Unpacked
+from hpcbox.rootfs.settled import SettlingSink
+from hpcbox.store.sink import Budget, Unpacked
 
 FOLDER = "fs"
 """The name of a directory layer's root in its layer folder (store/paths.py)."""
@@ -19,7 +19,7 @@ FOLDER = "fs"
 _FORM = Form(whiteouts.make, whiteouts.make_opaque, os.fchmod)
 
 
-class DirectorySink:
+class DirectorySink(SettlingSink):
     """Makes layers that are plain folders: overlayfs stacks them as they are."""
 
     def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
@@ -36,20 +36,3 @@ class DirectorySink:
             return Unpacking(beneath, budget, _FORM).run(tar.TarReader(stream))
         finally:
             beneath.close()
-
-    def fits(self, needs: Needs, below: Sequence[int]) -> bool:
-        """Say whether a layer with these needs may lie as it is on these layers (bottom first).
-
-        Raises:
-            LayerRejected: it may not lie on them in any form.
-        """
-        return settle.fits(needs, below)
-
-    def settle(self, needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
-        """Make the form of a layer that belongs on these layers, in a new layer folder.
-
-        Raises:
-            LayerRejected: there is none.
-            OSError: the folder can't be written.
-        """
-        settled.make(needs, layer, below, folder)

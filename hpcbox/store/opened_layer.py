@@ -9,8 +9,9 @@ import os
 DIRECTORY, EROFS, SQUASHFS = b"D", b"E", b"S"
 """Kinds of forms, as they travel to root."""
 
-MAXIMUM_DATA = 2
-"""Files beside `image.erofs` that hold content of its files."""
+MAXIMUM_DATA = 3
+"""Files beside `image.erofs` that hold content: a tar, what isn't in it in one piece, and what a
+settled layer has from layers below."""
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -72,10 +72,10 @@ def skopeo(registry: Registry, target: str, image: str = "local/image:1", *words
     )
 
 
-def pulled(reference: str, store: Path, folder: Path | None = None) -> dict[str, object]:
-    """Pull as a user who stands in a folder; return the record."""
+def pulled(reference: str, store: Path) -> dict[str, object]:
+    """Pull as a user does; return the record."""
     words = ["pull", "--json", reference]
-    code, out, err = finish(hpcbox(*words, store=store, folder=folder))
+    code, out, err = finish(hpcbox(*words, store=store))
     assert code == 0, err
     record: dict[str, object] = json.loads(out)
     return record
@@ -140,10 +140,13 @@ def test_a_folder_becomes_an_image_of_its_files(store: Path, tree: Path) -> None
     assert record["env"] == ["PATH=/opt/bin", "NAME=a b"]
 
 
-def test_the_same_folder_is_the_same_image(store: Path, tree: Path, tmp_path: Path) -> None:
+def test_the_same_folder_is_the_same_image(
+    store: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subprocess.run(["cp", "-a", tree, tmp_path / "copy"], check=True)
 
-    first, second = pulled(f"dir:{tree}", store), pulled("dir:copy/.", store, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    first, second = pulled(f"dir:{tree}", store), pulled("dir:copy/.", store)
 
     assert first["digest"] == second["digest"]
     assert second["references"] == [f"dir:{tree}", f"dir:{tmp_path}/copy"]
@@ -151,13 +154,18 @@ def test_the_same_folder_is_the_same_image(store: Path, tree: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "xz", "lz4"])
 def test_a_squashfs_file_becomes_an_image_of_its_files(
-    store: Path, tree: Path, tmp_path: Path, compression: str
+    store: Path,
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compression: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     image = tmp_path / "x.sqsh"
     options = ["-quiet", "-no-progress", "-comp", compression]
     subprocess.run(["mksquashfs", tree, image, *options], check=True, stdout=subprocess.DEVNULL)
 
-    record = pulled("./x.sqsh", store, tmp_path)
+    record = pulled("./x.sqsh", store)
 
     expected = listing(tree)
     del expected["device"]

@@ -90,7 +90,7 @@ def test_inspect_reads_the_registry_and_the_store(image: str, store: Path) -> No
 
 def mpi_of(image: str, store: Path, *environment: str) -> list[str]:
     variables = dict(one.split("=") for one in environment)
-    _, out, _ = finish(hpcbox("inspect", image, store=store, folder=None, **variables))
+    _, out, _ = finish(hpcbox("inspect", image, store=store, **variables))
     return [line.split(maxsplit=1)[1] for line in out.splitlines() if line.startswith("mpi ")]
 
 

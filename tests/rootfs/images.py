@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -58,7 +58,9 @@ def seen(root: Path) -> dict[str, Seen]:
     for folder, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = f"{folder}/{name}"
-            found[path[len(str(root)) + 1 :]] = _look(path)
+            # Overlayfs lists whiteouts of folders that one layer alone has: names without a file.
+            with suppress(FileNotFoundError):
+                found[path[len(str(root)) + 1 :]] = _look(path)
     return found
 
 

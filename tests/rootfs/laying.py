@@ -23,7 +23,7 @@ def laid_tars(root: Path, *contents: bytes, limits: Budget | None = None) -> Pat
         plain = [PlainLayer(f"{aside}/{number}") for number in range(len(contents))]
         for layer, content in zip(plain, contents, strict=True):
             layer.unpack(Bytes(content), limits or budget())
-        whole = PlainRoot(str(root), f"{aside}/aside")
+        whole = PlainRoot(str(root))
         for layer in plain:
             whole.lay(layer)
         whole.close()

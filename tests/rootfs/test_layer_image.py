@@ -3,6 +3,7 @@
 import io
 import random
 import stat
+import subprocess
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from typing import IO, cast
 
 import pytest
 
-from hpcbox.rootfs.layer_image import IndexSink
+from hpcbox.rootfs.layer_image import IMAGE, ErofsSink, IndexSink
 from hpcbox.store.sink import LayerSink, Needs
 from tests.rootfs.images import Seen, made_and_seen
+from tests.rootfs.unpacking import Bytes, budget
 from tests.services.small_images import (
     Item,
     file,
@@ -29,7 +31,7 @@ _KINDS = {
     tarfile.SYMTYPE: stat.S_IFLNK,
     tarfile.FIFOTYPE: stat.S_IFIFO,
 }
-SINKS = [pytest.param(IndexSink(), id="index")]
+SINKS = [pytest.param(IndexSink(), id="index"), pytest.param(ErofsSink(), id="full")]
 
 
 @pytest.mark.parametrize("sink", SINKS)
@@ -42,6 +44,33 @@ def test_the_kernel_shows_what_python_sees_in_the_tar(sink: LayerSink, tmp_path:
     assert found == expected
     assert unpacked.entries == len(expected)
     assert unpacked.needs == Needs()
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_the_same_tar_gives_the_same_bytes(sink: LayerSink, tmp_path: Path) -> None:
+    layer = _ordinary_layer()
+    images = []
+    for number, piece in enumerate([2**18, 1000]):
+        made = tmp_path / str(number)
+        made.mkdir()
+        sink.unpack(Bytes(layer, piece), str(made), budget())
+        images.append((made / IMAGE).read_bytes())
+
+    assert images[0] == images[1]
+
+
+def test_fsck_finds_nothing_wrong_with_a_full_image(tmp_path: Path) -> None:
+    ErofsSink().unpack(Bytes(_ordinary_layer()), str(tmp_path), budget())
+
+    subprocess.run(["fsck.erofs", "--extract", str(tmp_path / IMAGE)], check=True)
+
+
+def test_an_index_keeps_every_byte_of_the_tar_and_what_follows_it(tmp_path: Path) -> None:
+    layer = _ordinary_layer() + b"what tape drives add" * 1000
+
+    IndexSink().unpack(Bytes(layer), str(tmp_path), budget())
+
+    assert (tmp_path / "data.1").read_bytes() == layer
 
 
 def _ordinary_layer() -> bytes:

@@ -41,16 +41,13 @@ def _ignore(_progress: Progress) -> None:
     return
 
 
-def hpcbox(
-    *words: str, store: Path, folder: Path | None = None, **environment: str
-) -> subprocess.Popen[str]:
-    """Start `hpcbox` as a user would, in a folder."""
+def hpcbox(*words: str, store: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start `hpcbox` as a user would."""
     return subprocess.Popen(
         [sys.executable, "-m", "hpcbox", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=folder,
         env={
             "PATH": "/usr/bin:/bin",
             "HOME": "/nonexistent",

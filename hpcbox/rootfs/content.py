@@ -1,0 +1,110 @@
+"""Writing the content of files where an image speaks of it: large pieces, holes for zeros."""
+
+import os
+from collections.abc import Iterable
+
+from hpcbox.image.source import ByteStream
+
+_PIECE = 2**18
+_FLUSH_BYTES = 2**20
+_PAGE = 4096
+# Shorter runs of zeros are cheaper written than left out.
+_LEAST_HOLE = 2**14
+
+
+class KeptStream:
+    """A stream whose bytes are written to a file, which it owns, as they are read."""
+
+    def __init__(self, source: ByteStream, file: int) -> None:
+        self._source = source
+        self._file = file
+        self._size = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, none at the end; they are in the file then."""
+        piece = self._source.read(size)
+        if not is_hole(piece):
+            write_at(self._file, piece, self._size)
+        self._size += len(piece)
+        return piece
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+    def abort(self) -> None:
+        """End a read that another thread is waiting in."""
+        self._source.abort()
+
+    def finish(self) -> int:
+        """Read to the end; return the size of the file."""
+        while self.read(_PIECE):
+            pass
+        os.ftruncate(self._file, self._size)
+        return self._size
+
+    def close_file(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class ContentFile:
+    """A file, owned by this object, that takes the content of files one behind the other.
+
+    Each begins at a multiple of 4096 bytes: of a block of erofs and of a page.
+    """
+
+    def __init__(self, file: int, start: int) -> None:
+        self._file = file
+        self._buffer = bytearray()
+        # Where the buffer goes; then, where the next content goes.
+        self._position = start
+        self._end = start
+
+    def add(self, size_bytes: int, pieces: Iterable[tuple[int, bytes]]) -> int:
+        """Write a file's content, given as (offset, bytes) in order; return where it begins."""
+        begin = self._end
+        buffer = self._buffer
+        for offset, piece in pieces:
+            if is_hole(piece):
+                continue
+            gap = begin + offset - self._position - len(buffer)
+            if gap >= _LEAST_HOLE:
+                self._flush()
+                self._position = begin + offset
+            elif gap:
+                buffer += bytes(gap)
+            buffer += piece
+            if len(buffer) >= _FLUSH_BYTES:
+                self._flush()
+        self._end = begin + -(-size_bytes // _PAGE) * _PAGE
+        return begin
+
+    def finish(self) -> int:
+        """Write what is left; return the size of the file."""
+        self._flush()
+        os.ftruncate(self._file, self._end)
+        return self._end
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def _flush(self) -> None:
+        write_at(self._file, self._buffer, self._position)
+        self._position += len(self._buffer)
+        self._buffer.clear()
+
+
+def is_hole(piece: bytes) -> bool:
+    """Say whether a piece of content holds zeros only, and enough of them to leave it out."""
+    # Looking at both ends first tells nearly all other pieces apart at no cost.
+    return len(piece) >= _LEAST_HOLE and not piece[0] and not piece[-1] and not piece.strip(b"\0")
+
+
+def write_at(file: int, content: bytes | bytearray, position: int) -> None:
+    """Write all of it, however much one call takes."""
+    with memoryview(content) as view:
+        written = 0
+        while written < len(view):
+            written += os.pwrite(file, view[written:], position + written)
