@@ -85,6 +85,7 @@ _SIGSET_BYTES = 128
 _SIG_BLOCK = 0
 _SFD_CLOEXEC = os.O_CLOEXEC
 _SIGNAL_BYTES = 128
+_STATFS_BYTES = 256
 
 _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_OPEN_TREE = 428
@@ -127,6 +128,14 @@ def release() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     digits = minor[: len(minor) - len(minor.lstrip("0123456789"))]
     return int(major), int(digits)
+
+
+def file_system_type(path: _Path) -> int:
+    """Return the number of a path's file system, as linux/magic.h has it. statfs(2)."""
+    status = ctypes.create_string_buffer(_STATFS_BYTES)
+    _check("statfs", _LIBC.statfs(ctypes.c_char_p(_path(path)), status))
+    # On 64-bit machines f_type is the first long, and all of ours are.
+    return ctypes.c_long.from_buffer(status).value
 
 
 def unshare(flags: int) -> None:

@@ -263,14 +263,16 @@ def _pull(order: Order, site: Site, request: bytes, audience: Audience) -> str:
         NodeSetupFailed: one of them died.
     """
     from hpcbox.container import pulling  # noqa: PLC0415 - only when an image is missing
+    from hpcbox.rootfs import sinks  # noqa: PLC0415
 
     fetcher_end, writer_end = packets.pair()
+    features = sinks.probe(site.store)
 
     def fetch(socket: packets.Socket) -> None:
         pulling.fetch(socket, fetcher_end, request, order.settings)
 
     def write(socket: packets.Socket) -> None:
-        pulling.write(socket, writer_end, site.store, order.uid, order.settings)
+        pulling.write(socket, writer_end, order.uid, order.settings, features)
 
     fetcher = (order.uid, order.gid, order.groups)
     _, reports = _fork(fetcher, fetch, keep=(fetcher_end.fileno(),))

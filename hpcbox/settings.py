@@ -24,6 +24,7 @@ from hpcbox.registries import Registry
 SITE_FILE = "/etc/hpcbox/hpcbox.toml"
 USER_FILE = "~/.config/hpcbox/hpcbox.toml"
 COMPILED_VERSION = 1
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,18 @@ class Settings:
         pull_threads: layers fetched at the same time.
         max_image_bytes: limit for an image's uncompressed size.
         max_entries: limit for the entries of an image's layers together.
+        store_max_bytes: what the store's layers may take of the disk together; 0: what there is.
+        store_high_percent: how full a pull may make the store's file system (and store_max_bytes)
+            before images that nothing uses are removed, those used longest ago first.
+        store_low_percent: how full it is to be afterwards.
+        flight_floor_bytes: bytes a second that another pull must bring of a layer, or this one
+            fetches the layer, too; 0: it waits as long as it takes.
+        flight_window_seconds: over which that is measured.
         upper_bytes: size limit of a container's writable layer; 0 is half of the node's memory.
         launcher: who starts the ranks of `hpcbox srun`: auto, srun, ssh or local.
         output: `spool` keeps what each rank prints in files, `pass` hands it to Slurm only.
         netrc: file with names and passwords of registries and proxies; `~` is the user's home.
+        sink: form of the layers in the site's store: auto, index, erofs or directory.
         registries: per registry (HOST[:PORT]), how it is reached (hpcbox/registries.py).
         origins: setting → where its value came from; for people.
     """
@@ -61,10 +70,16 @@ class Settings:
     pull_threads: int = 3
     max_image_bytes: int = 200 * 2**30
     max_entries: int = 10_000_000
+    store_max_bytes: int = 0
+    store_high_percent: int = 100
+    store_low_percent: int = 95
+    flight_floor_bytes: int = 100_000
+    flight_window_seconds: float = 20.0
     upper_bytes: int = 0
     launcher: str = "auto"
     output: str = "spool"
     netrc: str = "~/.config/hpcbox/netrc"
+    sink: str = AUTO
     registries: Mapping[str, Registry] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -98,6 +113,13 @@ def _count(value: Any) -> int:
     return number
 
 
+def _percent(value: Any) -> int:
+    number = _count(value)
+    if not 1 <= number <= 100:
+        raise ValueError("a percentage from 1 to 100 is wanted")
+    return number
+
+
 def _seconds(value: Any) -> float:
     number = float(value)
     if not 0 < number < 86400:
@@ -124,6 +146,12 @@ def _output(value: Any) -> str:
     return str(value)
 
 
+def _sink(value: Any) -> str:
+    if value not in (AUTO, "index", "erofs", "directory"):
+        raise ValueError("auto, index, erofs or directory is wanted")
+    return str(value)
+
+
 def _netrc(value: Any) -> str:
     path = _text(value)
     if not path.startswith(("/", "~/")):
@@ -143,10 +171,16 @@ TABLE = (
     Row("pull_threads", "HPCBOX_PULL_THREADS", _count, "layers fetched at the same time"),
     Row("max_image_bytes", None, _count, "limit for an image's uncompressed size"),
     Row("max_entries", None, _count, "limit for the entries of an image"),
+    Row("store_max_bytes", "HPCBOX_STORE_MAX_BYTES", _count, "limit of the store, 0: the disk's"),
+    Row("store_high_percent", None, _percent, "fill level above which a pull makes room"),
+    Row("store_low_percent", None, _percent, "fill level that making room leads to"),
+    Row("flight_floor_bytes", None, _count, "bytes/s another pull must bring, or it is overtaken"),
+    Row("flight_window_seconds", None, _seconds, "how long another pull is measured"),
     Row("upper_bytes", None, _count, "size of the writable layer, 0: half of the memory"),
     Row("launcher", "HPCBOX_LAUNCHER", _launcher, "who starts the ranks of hpcbox srun"),
     Row("output", None, _output, "spool: keep the ranks' output in files; pass: don't"),
     Row("netrc", "HPCBOX_NETRC", _netrc, "file with names and passwords, mode 0600"),
+    Row("sink", None, _sink, "form of the site's layers: auto, index, erofs, directory"),
     Row("registries", None, registries.parse, "how each registry is reached"),
 )
 
@@ -255,6 +289,9 @@ def compile_site(path: str) -> str:
     values = read_file(path)
     values.setdefault("store", "/var/lib/hpcbox")
     values.setdefault("service_user", "hpcbox")
+    # A node's store is a cache for all; a user's own keeps what the user pulled while it fits.
+    values.setdefault("store_high_percent", 90)
+    values.setdefault("store_low_percent", 80)
     settings = Settings(**values)
     table = {
         item.name: getattr(settings, item.name)

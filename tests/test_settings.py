@@ -28,6 +28,8 @@ def test_a_compiled_site_file_reads_back_equal(tmp_path: Path) -> None:
     assert read == settings.Settings(
         store="/srv/store",
         service_user="hpcbox",
+        store_high_percent=90,
+        store_low_percent=80,
         mounts=("/home",),
         registries={"r:5000": Registry(plain_http=True)},
     )
@@ -48,6 +50,8 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         "store = 3",
         "access_seconds = -1",
         "access_seconds = true",
+        "store_high_percent = 0",
+        "store_low_percent = 101",
         "timeout_seconds = 0",
         'mounts = "x"',
         'registries = "x"',

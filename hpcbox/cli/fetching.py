@@ -6,15 +6,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpcbox.errors import ImageNotFound
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed, path_in_mind
-from hpcbox.image.noting import Noting
-from hpcbox.image.progress import PhaseLines, Progress, Report, as_json
+from hpcbox.image.progress import Noticed, PhaseLines, Progress, Report, as_json
 from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.settings import Settings
 from hpcbox.store import failures, paths, records
@@ -23,6 +21,7 @@ from hpcbox.store.images import ImageRecord
 if TYPE_CHECKING:
     from hpcbox.rootfs.extract import Extracted
     from hpcbox.store.pull import Limits
+    from hpcbox.store.sink import LayerSink
 
 IMAGE_HELP = """[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF],
 docker-archive:FILE[:REF], dir:DIR, or a .sqsh, .squashfs or .erofs file"""
@@ -70,23 +69,24 @@ def pulled(
     settings: Settings,
     report: Report,
     digest: Digest | None = None,
+    sink: "LayerSink | None" = None,
 ) -> ImageRecord:
     """Pull an image; a signal that ends this process unwinds the pull first.
 
-    With `digest` that image and no other.
+    With `digest` that image and no other. Layers become folders unless there is a `sink`.
 
     Raises:
         HpcboxError: the image can't be had, or the store can't take it.
     """
     # For an image that is there none of this is loaded: it takes longer than the container.
-    from hpcbox.image.sources import source_of  # noqa: PLC0415
+    from hpcbox.rootfs.sources import source_of  # noqa: PLC0415
     from hpcbox.rootfs.unpack import DirectorySink  # noqa: PLC0415
     from hpcbox.store.pull import pull  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        named = _named(report, str(reference))
-        source = source_of(reference, settings, digest, notice=named.notice)
-        return pull(source, settings.store, DirectorySink(), _limits(settings), named)
+        shown = Noticed(report, str(reference))
+        source = source_of(reference, settings, digest, notice=shown.notice)
+        return pull(source, settings.store, sink or DirectorySink(), _limits(settings), shown)
 
 
 def extracted(
@@ -97,26 +97,19 @@ def extracted(
     Raises:
         HpcboxError: the image can't be had, or the folder can't be made.
     """
-    from hpcbox.image.sources import source_of  # noqa: PLC0415 - as in `pulled`
     from hpcbox.rootfs.extract import extract  # noqa: PLC0415
+    from hpcbox.rootfs.sources import source_of  # noqa: PLC0415 - as in `pulled`
 
     with _signals_as_exceptions():
-        named = _named(report, str(reference))
-        source = source_of(reference, settings, notice=named.notice)
-        return extract(source, folder, _limits(settings), named)
-
-
-def _named(report: Report, image: str) -> Noting:
-    """Name the image also while the registry hasn't answered and the pipeline knows no name."""
-    return Noting(
-        lambda progress: report(progress if progress.image else replace(progress, image=image))
-    )
+        shown = Noticed(report, str(reference))
+        source = source_of(reference, settings, notice=shown.notice)
+        return extract(source, folder, _limits(settings), shown)
 
 
 def _limits(settings: Settings) -> "Limits":
     from hpcbox.store.pull import Limits  # noqa: PLC0415 - as in `pulled`
 
-    return Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
+    return Limits.of(settings)
 
 
 @contextmanager

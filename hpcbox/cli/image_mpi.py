@@ -93,7 +93,7 @@ def _remembered(
     digest = container.digest
     if not digest:
         from hpcbox.image.digest import Digest  # noqa: PLC0415 - with it comes all of urllib3
-        from hpcbox.image.sources import source_of  # noqa: PLC0415
+        from hpcbox.rootfs.sources import source_of  # noqa: PLC0415
 
         try:
             reference = parse_typed(container.image, settings.default_registry)

@@ -12,9 +12,9 @@ from hpcbox.image.local_path import parse_typed
 from hpcbox.image.manifest import Manifest, parse_manifest
 from hpcbox.image.opened import read_config
 from hpcbox.image.progress import size_text
-from hpcbox.image.sources import source_of
 from hpcbox.rootfs import known_mpi
 from hpcbox.rootfs.mpi import MpiSupport
+from hpcbox.rootfs.sources import source_of
 from hpcbox.settings import Settings
 from hpcbox.store import paths, records
 

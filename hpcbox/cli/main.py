@@ -24,6 +24,7 @@ VERBS = {
     "login": "check a registry's name and password, and keep them",
     "logout": "forget a registry's name and password",
     "rm": "remove an image from the store",
+    "gc": "free space in the store",
     "unpack": "unpack an image into a plain folder",
     "resolve": "print the digest a reference stands for now",
     "ps": "list jobs, or show one job's steps and ranks",

@@ -9,7 +9,7 @@ from hpcbox.cli import fetching
 from hpcbox.cli.fetching import IMAGE_HELP
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed, path_in_mind
-from hpcbox.rootfs import known_mpi
+from hpcbox.rootfs import known_mpi, sinks
 from hpcbox.settings import Settings
 from hpcbox.store import records
 
@@ -37,10 +37,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """
     reference = parse_typed(arguments.image, settings.default_registry)
     digest = Digest.parse(arguments.digest) if arguments.digest else None
+    sink = sinks.own_sink(settings)
     principals.become_service(settings.service_user)
     shown = fetching.reporter(json_lines=arguments.json, quiet=arguments.quiet)
     with shown as report, path_in_mind(arguments.image):
-        record = fetching.pulled(reference, settings, report, digest)
+        record = fetching.pulled(reference, settings, report, digest, sink)
     print(json.dumps(records.as_json(record)) if arguments.json else record.digest)
     # For `hpcbox srun` on nodes that share the user's home but not this store.
     known_mpi.remember_record(settings.store, record, os.environ)

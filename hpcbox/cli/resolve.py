@@ -19,7 +19,7 @@ from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.image.source import Resolved
-from hpcbox.image.sources import source_of
+from hpcbox.rootfs.sources import source_of
 from hpcbox.settings import Settings
 
 HELP = "Print the digest a reference stands for now, on this machine's platform."

@@ -3,9 +3,10 @@
 import argparse
 
 from hpcbox import principals
-from hpcbox.errors import RequestError
+from hpcbox.errors import RequestError, StoreBusy
+from hpcbox.image.progress import size_text
 from hpcbox.settings import Settings
-from hpcbox.store import collect, failures, paths, records
+from hpcbox.store import collect, failures, paths, records, upgrade
 from hpcbox.store.images import ImageRecord
 
 HELP = "Remove images from the store, and the layers that they alone use."
@@ -28,15 +29,30 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     Raises:
         RequestError: no image was named.
         ImageNotFound: the store has no such image.
-        StoreBusy: a job or a pull uses it.
+        StoreBusy: a job or a pull uses it, and it was named.
     """
     principals.become_service(settings.service_user)
     with failures.told(settings.store, "remove an image"):
         paths.prepare(settings.store)
+        upgrade.upgrade(settings.store)
         for record in _chosen(arguments, settings):
-            layers = collect.remove_image(settings.store, record)
-            print(f"removed {record.digest}, {layers} of its {len(record.layers)} layers")
+            _remove(record, settings.store, skip_busy=arguments.all)
     return 0
+
+
+def _remove(record: ImageRecord, store: str, *, skip_busy: bool) -> None:
+    try:
+        gone = collect.remove(store, collect.one(record))
+    except StoreBusy as busy:
+        if not skip_busy:
+            raise
+        print(f"kept: {busy.message}")
+        return
+    layers = len(set(gone.layers) & set(record.layers))
+    print(
+        f"removed {record.digest}, {layers} of its {len(record.layers)} layers,"
+        f" {size_text(gone.freed_bytes)} freed"
+    )
 
 
 def _chosen(arguments: argparse.Namespace, settings: Settings) -> list[ImageRecord]:

@@ -171,7 +171,8 @@ class FolderWalk:
 def _user_xattrs(descriptor: int) -> dict[bytes, bytes]:
     try:
         names = [name for name in os.listxattr(descriptor) if name.startswith("user.")]
-        return {os.fsencode(name): os.getxattr(descriptor, name) for name in sorted(names)}
+        found = {os.fsencode(name): os.getxattr(descriptor, name) for name in names}
+        return layer_tar.kept_xattrs(found)
     except OSError:
         # A file system without them.
         return {}

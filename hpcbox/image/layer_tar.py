@@ -104,6 +104,15 @@ def windows_of(walk: Walk, windows: Sequence[tuple[int, int]]) -> list[bytes]:
     return [bytes(piece) for piece in found]
 
 
+def kept_xattrs(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the attributes that a layer keeps: the user's, but not overlayfs's among them."""
+    return {
+        name: value
+        for name, value in xattrs.items()
+        if name.startswith(b"user.") and not name.startswith(b"user.overlay.")
+    }
+
+
 def header(entry: Entry) -> bytes:
     """Return the header of an entry, with a PAX header before it where one is needed."""
     name = entry.name + b"/" if entry.kind == FOLDER else entry.name

@@ -13,7 +13,7 @@ from hpcbox.image.progress import Progress, Report
 _RATE_SECONDS = 5.0
 _BEAT_SECONDS = 1.0
 # What the layers of a pull are at: the first of these that some layer is at names the phase.
-_STAGES = ("pulling", "waiting", "checking", "unpacking", "syncing", "settling")
+_STAGES = ("clearing", "pulling", "waiting", "checking", "unpacking", "syncing", "settling")
 
 Tell = Callable[[int, int], None]
 

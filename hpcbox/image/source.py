@@ -2,8 +2,8 @@
 
 A source is bound to one image reference when it is made. Registries implement this directly
 (`registry.py`), layouts, archives, folders and file system images of this machine too
-(`sources.py` chooses), the writer of a node's store through a relay (`relay_source.py`). Nothing
-that a source hands out is verified: its readers verify.
+(`rootfs/sources.py` chooses), the writer of a node's store through a relay (`relay_source.py`).
+Nothing that a source hands out is verified: its readers verify.
 """
 
 from collections.abc import Sequence

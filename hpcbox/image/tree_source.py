@@ -28,7 +28,7 @@ class TreeSource:
         """Take a tree; `limits` are the most bytes and entries that it may have."""
         self._reference = reference
         self._tree = tree
-        self._maximum_bytes, self._maximum_entries = limits
+        self._limits = limits
         self._layer: Digest | None = None
         self._config = b""
 
@@ -39,14 +39,9 @@ class TreeSource:
             HpcboxError: it can't be read, or is too large.
         """
         digest, size = hashlib.sha256(), 0
-        with closing(_Noting(self._tree.walk(), self._maximum_entries)) as walk:
+        with closing(_Noting(self._tree.walk(), self._limits)) as walk:
             for piece in layer_tar.pieces(walk):
                 size += len(piece)
-                if size > self._maximum_bytes:
-                    raise ImageTooLarge(
-                        f"the image is larger than {size_text(self._maximum_bytes)} uncompressed",
-                        hint="the setting max_image_bytes allows more",
-                    )
                 digest.update(piece)
         self._layer = Digest(digest.hexdigest())
         self._config = made_manifest.config_body(self._layer, walk.environment())
@@ -82,9 +77,10 @@ class TreeSource:
 class _Noting:
     """A walk that counts, and notes the variables of /etc/environment as they come by."""
 
-    def __init__(self, walk: Walk, maximum_entries: int) -> None:
+    def __init__(self, walk: Walk, limits: tuple[int, int]) -> None:
         self._walk = walk
-        self._maximum_entries = maximum_entries
+        self._maximum_bytes, self._maximum_entries = limits
+        self._bytes = 0
         self._is_environment = False
         self._text = bytearray()
 
@@ -96,6 +92,12 @@ class _Noting:
                     hint="the setting max_entries allows more",
                 )
             size = entry.size_bytes
+            self._bytes += size
+            if self._bytes > self._maximum_bytes:
+                raise ImageTooLarge(
+                    f"the image is larger than {size_text(self._maximum_bytes)} uncompressed",
+                    hint="the setting max_image_bytes allows more",
+                )
             is_small = 0 < size <= _MAXIMUM_ENVIRONMENT_BYTES
             self._is_environment = entry.name == _ENVIRONMENT and is_small
             yield entry

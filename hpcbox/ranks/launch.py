@@ -335,7 +335,7 @@ def _resolve(image: str, settings: Settings) -> str:
     from hpcbox.image.digest import Digest  # noqa: PLC0415 - only with an image
     from hpcbox.image.local_path import parse_typed  # noqa: PLC0415
     from hpcbox.image.reference import Reference  # noqa: PLC0415
-    from hpcbox.image.sources import source_of  # noqa: PLC0415
+    from hpcbox.rootfs.sources import source_of  # noqa: PLC0415
 
     reference = parse_typed(image, settings.default_registry)
     if isinstance(reference, Reference) and reference.digest is not None:

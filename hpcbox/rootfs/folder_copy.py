@@ -50,7 +50,7 @@ class FolderCopy:
         finally:
             os.close(readable)
 
-    def view(self) -> DirectoryFolder:
+    def view(self) -> LayerFolder:
         """Return the copy as it is, for looking; to be closed."""
         return DirectoryFolder(os.open(".", _READ_FOLDER, dir_fd=self._beneath.root))
 

@@ -36,7 +36,7 @@ class IndexSink(SettlingSink):
             ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        kept = KeptStream(stream, _new(f"{folder}/{TAR_FILE}"))
+        kept = KeptStream(stream, new_file(f"{folder}/{TAR_FILE}"))
         # Content that isn't in one piece in the tar: made when the first of it comes.
         extra: ContentFile | None = None
 
@@ -45,12 +45,12 @@ class IndexSink(SettlingSink):
             if entry.segments is None:
                 return
             if extra is None:
-                extra = ContentFile(_new(f"{folder}/{EXTRA_FILE}"), 0)
+                extra = ContentFile(new_file(f"{folder}/{EXTRA_FILE}"), 0)
             node.place = EXTRA
             node.offset = extra.add(node.size_bytes, reader.content())
 
         try:
-            tree, entries = _grown(tar.TarReader(kept), budget, place)
+            tree, entries = grown(tar.TarReader(kept), budget, place)
             devices = [kept.finish()]
             if extra is not None:
                 devices.append(extra.finish())
@@ -58,7 +58,7 @@ class IndexSink(SettlingSink):
             kept.close_file()
             if extra is not None:
                 extra.close()
-        image = _new(f"{folder}/{IMAGE}")
+        image = new_file(f"{folder}/{IMAGE}")
         try:
             erofs_writer.write_index(image, tree.root, devices)
         finally:
@@ -78,7 +78,7 @@ class ErofsSink(SettlingSink):
             ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        image = _new(f"{folder}/{IMAGE}")
+        image = new_file(f"{folder}/{IMAGE}")
         content = ContentFile(image, erofs_writer.FULL_START)
 
         def place(node: Node, _entry: tar.Entry, reader: tar.TarReader) -> None:
@@ -86,19 +86,25 @@ class ErofsSink(SettlingSink):
             node.offset = content.add(node.size_bytes, reader.content())
 
         try:
-            tree, entries = _grown(tar.TarReader(stream), budget, place)
+            tree, entries = grown(tar.TarReader(stream), budget, place)
             erofs_writer.write_full(image, tree.root, content.finish())
         finally:
             content.close()
         return Unpacked(entries, tree.needs())
 
 
-def _grown(
+def grown(
     reader: tar.TarReader,
     budget: Budget,
     place: Callable[[Node, tar.Entry, tar.TarReader], None],
 ) -> tuple[LayerTree, int]:
-    """Return the tree of a tar and how many entries it has; `place` is told of each file."""
+    """Return the tree of a tar and how many entries it has; `place` is told of each file.
+
+    Raises:
+        LayerRejected: an entry may not be unpacked.
+        BlobInvalid: the stream is no tar.
+        ImageTooLarge: the budget is spent.
+    """
     tree = LayerTree()
     entries = implied = 0
     for entry in reader:
@@ -114,5 +120,6 @@ def _grown(
     return tree, entries
 
 
-def _new(path: str) -> int:
+def new_file(path: str) -> int:
+    """Return a descriptor of a new file of a layer, for reading and writing."""
     return os.open(path, _NEW, _READ_ONLY)

@@ -37,7 +37,7 @@ class Entry:
         kind: FILE, HARDLINK, SYMLINK, CHARACTER, BLOCK, FOLDER or FIFO.
         name: as it stands in the tar.
         target: of a link, as it stands in the tar.
-        size_bytes: of a file.
+        size_bytes: of a file. (Folders in the form from before POSIX may have content, too.)
         segments: (offset in the file, length) of the parts that the tar holds of a sparse file,
             one behind the other; None: it holds all.
         mode: permission bits, 0 to 0o7777.
@@ -255,23 +255,23 @@ def _entry(header: bytes, extensions: _Extensions) -> Entry:
         kind,
         name,
         target,
-        0 if kind in _WITHOUT_CONTENT else tar_fields.number(size),
+        0 if flag in _WITHOUT_CONTENT else tar_fields.number(size),
         tar_fields.mode(mode),
         tar_fields.nanoseconds(mtime),
     )
     if attributes:
-        _apply(attributes, entry)
+        _apply(attributes, entry, has_content=flag not in _WITHOUT_CONTENT)
     return entry
 
 
-def _apply(attributes: dict[bytes, bytes], entry: Entry) -> None:
+def _apply(attributes: dict[bytes, bytes], entry: Entry, *, has_content: bool) -> None:
     for key, value in attributes.items():
         if key.startswith(_XATTR):
             entry.xattrs = entry.xattrs or {}
             entry.xattrs[key.removeprefix(_XATTR)] = value
         elif key == b"mtime":
             entry.mtime_ns = tar_fields.pax_nanoseconds(value)
-        elif key == b"size" and entry.kind not in _WITHOUT_CONTENT:
+        elif key == b"size" and has_content:
             entry.size_bytes = tar_fields.decimal(value)
 
 

@@ -27,7 +27,7 @@ def translated(store: str, doing: str, error: OSError) -> StoreError:
         kind = "quota" if error.errno == errno.EDQUOT else "space"
         return StoreFull(
             f"cannot {doing}: no {kind} is left in store {store}",
-            hint="remove images with 'hpcbox rm', or set another place: HPCBOX_STORE",
+            hint="free space with 'hpcbox gc --all-unused', or set another place: HPCBOX_STORE",
         )
     if error.errno == errno.EROFS:
         return StoreError(f"cannot {doing}: store {store} is on a read-only file system")

@@ -4,14 +4,19 @@ Loaded on every node and step: standard library only, and neither json nor typin
 is a budget). Records are written by `records.py` when everything they name has been verified.
 """
 
+import errno
 import os
 import time
 from _json import encode_basestring_ascii as quoted
 
-from hpcbox.errors import StoreError
+from hpcbox.errors import StoreError, StoreFull
 from hpcbox.json_scan import loads
 from hpcbox.store import locks, paths
 from hpcbox.store.opened_layer import OpenedLayer, open_layer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = 1
 _MAXIMUM_RECORD_BYTES = 16 * 2**20
@@ -153,28 +158,36 @@ def take_lease(store: str, job: str, step: str, owner_pid: int, record: ImageRec
         StoreError: the owner isn't there, or the store can't be written.
         StoreBusy: something is being removed for too long.
     """
-    _forget_ended(store)
+    forget_ended(store)
+    note_use(store, record)
     return lease_layers(
         store, f"{job}.{step}.{os.getpid()}", owner_pid, record.layers, record.digest
     )
 
 
-def _forget_ended(store: str) -> None:
+def note_use(store: str, record: ImageRecord) -> None:
+    """Note that an image is used now: the time of its record's file; collect.py removes by it."""
+    try:
+        os.utime(paths.image(store, record.digest.removeprefix("sha256:"), "json"))
+    except OSError:
+        # Removed meanwhile, which its next reader is told; or on a store that is read-only.
+        return
+
+
+def forget_ended(store: str) -> None:
     """Remove the leases of steps that have ended, so that those of the last ones alone remain.
 
     One that can't be read may be in the middle of being written: the collector looks at it again.
     """
+    boot = boot_id()
     for name in os.listdir(f"{store}/leases"):
         path = f"{store}/leases/{name}"
         try:
             with open(path, encoding="utf-8") as file:
                 table = loads(file.read())
-            if (
-                isinstance(table, dict)
-                and process_start(table["owner_pid"]) != table["owner_start"]
-            ):
+            if isinstance(table, dict) and not owner_lives(table, boot):
                 os.unlink(path)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
 
 
@@ -190,7 +203,7 @@ def lease_layers(store: str, name: str, owner_pid: int, layers: list[str], image
     names = ",".join(quoted(layer) for layer in layers)
     text = (
         f'{{"version":{VERSION},"owner_pid":{owner_pid},"owner_start":{started},'
-        f'"layers":[{names}],"image":{quoted(image)}}}\n'
+        f'"boot":{quoted(boot_id())},"layers":[{names}],"image":{quoted(image)}}}\n'
     )
     path = f"{store}/leases/{name.replace('/', '_')}"
     try:
@@ -201,8 +214,33 @@ def lease_layers(store: str, name: str, owner_pid: int, layers: list[str], image
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
     except OSError as error:
-        raise StoreError(f"cannot write the lease {path}: {error.strerror}") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (StoreFull if full else StoreError)(
+            f"cannot write the lease {path}: {error.strerror}",
+            hint="free space with 'hpcbox gc'" if full else None,
+        ) from error
     return path
+
+
+def owner_lives(table: "dict[str, Any]", boot: str) -> bool:
+    """Say whether the process that a lease names lives, while the machine's boot is `boot`.
+
+    Raises:
+        KeyError, TypeError, ValueError: the lease names none.
+    """
+    # After a boot the same pid may have started at the same tick. Format 1 didn't note it.
+    return table.get("boot", boot) == boot and (
+        process_start(int(table["owner_pid"])) == int(table["owner_start"])
+    )
+
+
+def boot_id() -> str:
+    """Return what names this boot of the machine; "" where /proc doesn't say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read(64).strip()
+    except OSError:
+        return ""
 
 
 def process_start(pid: int) -> int | None:

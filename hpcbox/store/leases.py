@@ -2,10 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hpcbox.store.images import process_start
+from hpcbox.store.images import boot_id, owner_lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +21,41 @@ class Lease:
     image: str
     layers: tuple[str, ...]
 
+    def holder(self) -> str:
+        """Return who it is, for people: `job 17.0`, `pull 4711`."""
+        job, _, rest = self.name.partition(".")
+        step = rest.partition(".")[0]
+        if job == "run":
+            return f"hpcbox run {rest.rpartition('.')[2]}"
+        return f"pull {step}" if job == "pull" else f"job {job}.{step}"
 
-def living(store: str) -> Iterator[Lease]:
-    """Yield the leases whose owners live; remove the files of the others.
 
-    To be called with the store's lock held exclusively.
+def listed(store: str) -> tuple[tuple[Lease, ...], tuple[str, ...]]:
+    """Return the leases whose owners live, and the names of the others.
+
+    The latter may be removed only while the store's lock is held exclusively: one that can't be
+    read may be in the middle of being written.
 
     Raises:
-        OSError: the store can't be read or written.
+        OSError: the store can't be read.
     """
+    living: list[Lease] = []
+    ended: list[str] = []
+    boot = boot_id()
     for name in sorted(os.listdir(f"{store}/leases")):
-        path = f"{store}/leases/{name}"
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(f"{store}/leases/{name}", encoding="utf-8") as file:
                 table = json.load(file)
-            owner, started = int(table["owner_pid"]), int(table["owner_start"])
             lease = Lease(name, str(table["image"]), tuple(map(str, table["layers"])))
+            lives = owner_lives(table, boot)
         except FileNotFoundError:
             continue
         except (ValueError, KeyError, TypeError):
             # Cut short by a full disk: its writer failed then, so nobody counts on it.
-            os.unlink(path)
+            ended.append(name)
             continue
-        if process_start(owner) == started:
-            yield lease
+        if lives:
+            living.append(lease)
         else:
-            os.unlink(path)
+            ended.append(name)
+    return tuple(living), tuple(ended)

@@ -17,9 +17,10 @@ from hpcbox.image.meter import Meter
 from hpcbox.image.opened import open_image
 from hpcbox.image.progress import Report
 from hpcbox.image.source import ImageSource, Resolved
-from hpcbox.store import access, failures, flight, layers, paths, records, scratch, upgrade
+from hpcbox.settings import Settings
+from hpcbox.store import access, failures, flight, layers, paths, records, scratch, space, upgrade
 from hpcbox.store.following import Patience
-from hpcbox.store.images import ImageRecord, lease_layers, read_record
+from hpcbox.store.images import ImageRecord, forget_ended, lease_layers, note_use, read_record
 from hpcbox.store.parallel import Cancellation, run_all
 from hpcbox.store.sink import Budget, LayerSink
 
@@ -33,12 +34,27 @@ class Limits:
         maximum_entries: files, folders and links of the image.
         threads: layers at the same time.
         patience: with another pull that fetches the same layer.
+        marks: how full the store may become.
     """
 
     maximum_bytes: int
     maximum_entries: int
     threads: int
     patience: Patience = field(default_factory=lambda: Patience(100_000, 20.0))
+    marks: space.Marks = field(default_factory=space.Marks)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """Return the limits that the settings say."""
+        return cls(
+            settings.max_image_bytes,
+            settings.max_entries,
+            settings.pull_threads,
+            Patience(settings.flight_floor_bytes, settings.flight_window_seconds),
+            space.Marks(
+                settings.store_max_bytes, settings.store_high_percent, settings.store_low_percent
+            ),
+        )
 
 
 def pull(
@@ -76,6 +92,7 @@ def _pull(
     *,
     grant_to: int | None,
 ) -> ImageRecord:
+    forget_ended(store)
     scratch.sweep(store)
     resolved = source.resolve()
     meter.phase("pulling", resolved.reference)
@@ -96,29 +113,33 @@ def _pull(
             prove=grant_to is not None,
             patience=limits.patience,
         )
-        record = _fetch(pulling, resolved, limits.threads)
+        record = _fetch(pulling, resolved, limits)
     if grant_to is not None:
         access.grant(store, grant_to, digest.hex)
+    note_use(store, record)
     meter.stored(records.stored_bytes(store, record))
     meter.phase("ready")
     return record
 
 
-def _fetch(pulling: flight.Pulling, resolved: Resolved, threads: int) -> ImageRecord:
+def _fetch(pulling: flight.Pulling, resolved: Resolved, limits: Limits) -> ImageRecord:
+    store, meter = pulling.store, pulling.meter
     image = open_image(pulling.source, resolved)
-    pulling.meter.expect(len(image.layers))
-    for diff_id, descriptor in image.layers:
-        if layers.read(pulling.store, diff_id.hex) is None:
-            pulling.expected.add(diff_id.hex)
-            pulling.meter.expect_bytes(descriptor.size_bytes)
+    meter.expect(len(image.layers))
+    missing = [pair for pair in image.layers if layers.read(store, pair[0].hex) is None]
+    for diff_id, descriptor in missing:
+        pulling.expected.add(diff_id.hex)
+        meter.expect_bytes(descriptor.size_bytes)
     leased = [diff_id.hex for diff_id, _ in image.layers]
-    with _lease(pulling.store, str(image.digest), leased) as lease:
+    with _lease(store, str(image.digest), leased) as lease:
+        coming = [descriptor for _, descriptor in missing]
+        space.make_room(store, coming, limits.marks, lambda: meter.at("clearing"))
         jobs = [partial(flight.ensure, pulling, item, diff_id) for diff_id, item in image.layers]
-        run_all(jobs, max(threads, 1), pulling.cancellation)
+        run_all(jobs, max(limits.threads, 1), pulling.cancellation)
         names: list[str] = []
         for diff_id, _ in image.layers:
             names.append(flight.settle(pulling, diff_id, names, lease.protect))
-        return records.publish(pulling.store, resolved, image.config_body, image.config, names)
+        return records.publish(store, resolved, image.config_body, image.config, names)
 
 
 class _Lease:

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from hpcbox.store import locks, paths, trees
 
@@ -48,6 +49,33 @@ def discard(store: str, path: str) -> str:
     return gone
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A folder that nobody works in any more.
+
+    Attributes:
+        folder: its path.
+        alive: its lock, held so that nobody else removes it; None if it has none.
+    """
+
+    folder: str
+    alive: locks.Lock | None
+
+    def spare(self) -> None:
+        """Leave it where it is."""
+        if self.alive:
+            self.alive.free()
+
+    def remove(self) -> None:
+        """Remove it."""
+        # Its lock file last: as long as that is locked, nobody else sweeps here.
+        for name in os.listdir(self.folder) if self.alive else ():
+            if name != "alive":
+                trees.remove(f"{self.folder}/{name}")
+        trees.remove(self.folder)
+        self.spare()
+
+
 def sweep(store: str) -> int:
     """Remove the scratch folders of makers that are gone; return how many.
 
@@ -57,42 +85,29 @@ def sweep(store: str) -> int:
     if lock is None:
         return 0
     with lock:
-        left = list(_left(store))
+        found = left(store)
     # Without the lock: others needn't wait for many thousand unlinks.
-    for folder, alive in left:
-        # Its lock file last: as long as that is locked, nobody else sweeps here.
-        for name in os.listdir(folder) if alive else ():
-            if name != "alive":
-                trees.remove(f"{folder}/{name}")
-        trees.remove(folder)
-        if alive:
-            alive.free()
-    return len(left)
+    for one in found:
+        one.remove()
+    return len(found)
 
 
-def dead(store: str) -> list[str]:
-    """Return the scratch folders that a sweep would remove.
+def left(store: str) -> list[Left]:
+    """Return the folders that makers who are gone have left.
 
     To be called with the store's lock held exclusively.
     """
-    folders = []
-    for folder, alive in _left(store):
-        folders.append(folder)
-        if alive:
-            alive.free()
-    return folders
-
-
-def _left(store: str) -> Iterator[tuple[str, locks.Lock | None]]:
-    for name in os.listdir(paths.scratch(store)):
+    found = []
+    for name in sorted(os.listdir(paths.scratch(store))):
         folder = f"{paths.scratch(store)}/{name}"
         if name.endswith(_GONE) or not os.path.exists(f"{folder}/alive"):
             # Put aside to be removed; or its maker died before it was one.
-            yield folder, None
+            found.append(Left(folder, None))
             continue
         alive = _attempt(f"{folder}/alive")
         if alive is not None:
-            yield folder, alive
+            found.append(Left(folder, alive))
+    return found
 
 
 def _attempt(path: str) -> locks.Lock | None:

@@ -1,10 +1,12 @@
 """Layouts, archives, folders and files that are not what they are said to be: one line, no hang."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import os
+import random
 import subprocess
 import tarfile
 from pathlib import Path
@@ -17,7 +19,8 @@ from hpcbox.image.local_path import parse_typed, path_in_mind
 from hpcbox.image.manifest import Descriptor
 from hpcbox.image.reference import parse
 from hpcbox.image.source import ImageSource, read_exactly
-from hpcbox.image.sources import source_of
+from hpcbox.rootfs.erofs_view import ErofsImage
+from hpcbox.rootfs.sources import source_of
 from hpcbox.settings import Settings
 from tests.services.small_images import (
     OCI_INDEX,
@@ -314,6 +317,51 @@ def test_a_damaged_squashfs_is_named(tmp_path: Path) -> None:
         assert "cannot read" in refusal(str(image))
     image.write_bytes(b"x" * 10_000)
     assert "is no squashfs" in refusal(str(image))
+
+
+def erofs(place: Path, image: Path, *options: str) -> Path:
+    subprocess.run(["mkfs.erofs", "--quiet", *options, image, place], check=True)
+    return image
+
+
+def test_a_damaged_or_compressed_erofs_is_named(tmp_path: Path) -> None:
+    place = tree(tmp_path / "root")
+    (place / "zeros").write_bytes(bytes(50_000))
+    assert "without -z" in refusal(str(erofs(place, tmp_path / "z.erofs", "-zlz4")))
+    image = erofs(place, tmp_path / "x.erofs")
+    content = image.read_bytes()
+    for damaged in (b"", content[:1000], content[:1200], b"x" * 10_000):
+        image.write_bytes(damaged)
+        assert "as an erofs image" in refusal(str(image))
+
+
+def test_a_folder_of_an_erofs_that_lies_in_itself_has_an_end(tmp_path: Path) -> None:
+    image = erofs(tree(tmp_path / "root"), tmp_path / "x.erofs")
+    with image.open("r+b") as opened:
+        inodes = ErofsImage([opened.fileno()]).inodes
+        start = inodes.pieces(inodes.inode(inodes.root))[0].offset
+        opened.seek(start)
+        block = opened.read(4096)
+        # Each entry of the root's folder, whatever it is, leads to the root.
+        for number in range(int.from_bytes(block[8:10], "little") // 12):
+            opened.seek(start + 12 * number)
+            opened.write(inodes.root.to_bytes(8, "little"))
+
+    assert "256 deep" in refusal(str(image))
+
+
+def test_no_damage_to_a_file_system_image_does_harm(tmp_path: Path) -> None:
+    """Each byte of the superblock and of the root's inode and names, changed at random."""
+    image = erofs(tree(tmp_path / "root"), tmp_path / "x.erofs")
+    content = image.read_bytes()
+    chance = random.Random(4)  # noqa: S311 - the same damage each time
+    for position in (*range(1024, 1152), *range(1152, 1152 + 640)):
+        damaged = bytearray(content)
+        damaged[position] ^= chance.randint(1, 255)
+        image.write_bytes(damaged)
+        with contextlib.suppress(HpcboxError):
+            limited = Settings("/x", max_image_bytes=2**24, max_entries=1000)
+            everything(source_of(parse(str(image)), limited))
 
 
 def test_a_missing_program_is_named_with_its_package(

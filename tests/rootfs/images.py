@@ -6,12 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hpcbox import kernel
+from hpcbox.image.source import ByteStream
 from hpcbox.rootfs.layer_image import IMAGE
-from hpcbox.store.sink import LayerSink, Unpacked
+from hpcbox.store.sink import Budget, Unpacked
 from tests.rootfs.unpacking import Bytes, budget
+
+
+class Unpacks(Protocol):
+    """A sink that makes layers."""
+
+    def unpack(self, stream: ByteStream, folder: str, budget: Budget) -> Unpacked:
+        """Make a layer's form of a tar."""
 
 
 class Seen(NamedTuple):
@@ -44,7 +52,7 @@ def mounted(layer: Path) -> Iterator[Path]:
         os.close(tree)
 
 
-def made_and_seen(sink: LayerSink, tar: bytes, scratch: Path) -> tuple[Unpacked, dict[str, Seen]]:
+def made_and_seen(sink: Unpacks, tar: bytes, scratch: Path) -> tuple[Unpacked, dict[str, Seen]]:
     """Make a layer of a tar, return what the sink says and what the kernel shows."""
     with TemporaryDirectory(dir=scratch) as folder:
         unpacked = sink.unpack(Bytes(tar), folder, budget())

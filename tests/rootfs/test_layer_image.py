@@ -13,8 +13,8 @@ from typing import IO, cast
 import pytest
 
 from hpcbox.rootfs.layer_image import IMAGE, ErofsSink, IndexSink
-from hpcbox.store.sink import LayerSink, Needs
-from tests.rootfs.images import Seen, made_and_seen
+from hpcbox.store.sink import Needs
+from tests.rootfs.images import Seen, Unpacks, made_and_seen
 from tests.rootfs.unpacking import Bytes, budget
 from tests.services.small_images import (
     Item,
@@ -35,7 +35,7 @@ SINKS = [pytest.param(IndexSink(), id="index"), pytest.param(ErofsSink(), id="fu
 
 
 @pytest.mark.parametrize("sink", SINKS)
-def test_the_kernel_shows_what_python_sees_in_the_tar(sink: LayerSink, tmp_path: Path) -> None:
+def test_the_kernel_shows_what_python_sees_in_the_tar(sink: Unpacks, tmp_path: Path) -> None:
     layer = _ordinary_layer()
 
     unpacked, found = made_and_seen(sink, layer, tmp_path)
@@ -47,7 +47,7 @@ def test_the_kernel_shows_what_python_sees_in_the_tar(sink: LayerSink, tmp_path:
 
 
 @pytest.mark.parametrize("sink", SINKS)
-def test_the_same_tar_gives_the_same_bytes(sink: LayerSink, tmp_path: Path) -> None:
+def test_the_same_tar_gives_the_same_bytes(sink: Unpacks, tmp_path: Path) -> None:
     layer = _ordinary_layer()
     images = []
     for number, piece in enumerate([2**18, 1000]):

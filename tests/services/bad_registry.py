@@ -29,9 +29,9 @@ class Fault:
         alter: makes the bytes that are sent of the right ones.
         cut_after: bytes after which the connection is closed.
         stall_after: bytes after which nothing more is sent until the registry stops.
-        trickle: bytes a second from then on that a slow connection brings.
         reset: end a cut connection by a reset.
         length: Content-Length in place of the true one.
+        trickle: bytes a second from then on that a slow connection brings.
         times: how many requests it spoils; afterwards all is well. None: all.
     """
 
@@ -40,9 +40,9 @@ class Fault:
     alter: Alter | None = None
     cut_after: int | None = None
     stall_after: int | None = None
-    trickle: int | None = None
     reset: bool = False
     length: int | None = None
+    trickle: int | None = None
     times: int | None = None
 
 
@@ -160,7 +160,7 @@ class BadRegistry:
         request.end_headers()
         limit = fault.cut_after if fault.cut_after is not None else fault.stall_after
         self.sent[request.path] = self.sent.get(request.path, 0) + len(body[:limit])
-        self._write(request, body[:limit], fault.trickle)
+        self._write(request, body[:limit], fault)
         if fault.stall_after is not None:
             self._stopped.wait(120)
         if limit is not None or length != len(body):
@@ -180,12 +180,12 @@ class BadRegistry:
         match = re.fullmatch(r"bytes=(\d+)-\d*", headers.get("Range", ""))
         return int(match[1]) if match and self._knows_ranges else 0
 
-    def _write(self, request: BaseHTTPRequestHandler, body: bytes, trickle: int | None) -> None:
-        step = len(body) if trickle is None else max(trickle // 10, 1)
+    def _write(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
+        step = len(body) if fault.trickle is None else max(fault.trickle // 10, 1)
         for start in range(0, len(body), max(step, 1)):
             request.wfile.write(body[start : start + step])
             request.wfile.flush()
-            if trickle is not None and self._stopped.wait(0.1):
+            if fault.trickle is not None and self._stopped.wait(0.1):
                 return
 
     def _fault(self, path: str) -> Fault:

@@ -12,7 +12,7 @@ from typing import Any
 from hpcbox import packets, principals
 from hpcbox.image import relay
 from hpcbox.image.reference import parse
-from hpcbox.image.sources import source_of
+from hpcbox.rootfs.sources import source_of
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store import writer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hpcbox.image.progress import Progress
 from hpcbox.image.reference import parse
-from hpcbox.image.sources import source_of
+from hpcbox.rootfs.sources import source_of
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store.images import ImageRecord

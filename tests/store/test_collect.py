@@ -31,12 +31,13 @@ def test_removing_an_image_removes_the_layers_that_it_alone_used(
 ) -> None:
     one, two = pulled
 
-    removed = collect.remove_image(str(store), one)
+    removed = collect.remove(str(store), collect.one(one))
 
-    assert removed == 1
+    assert len(removed.layers) == 1
+    assert removed.freed_bytes > 0
     assert images.read_record(str(store), one.digest) is None
     assert os.listdir(store / "layers") == two.layers
-    assert collect.remove_image(str(store), two) == 1
+    assert len(collect.remove(str(store), collect.one(two)).layers) == 1
     assert visible(store) == set()
     assert os.listdir(store / "tmp") == []
 
@@ -46,7 +47,7 @@ def test_an_image_in_use_stays(pulled: tuple[ImageRecord, ImageRecord], store: P
     images.take_lease(str(store), "17", "0", os.getpid(), one)
 
     with pytest.raises(StoreBusy, match=r"in use by job 17\.0"):
-        collect.remove_image(str(store), one)
+        collect.remove(str(store), collect.one(one))
 
     assert len(images.open_layers(str(store), one)) == 2
 
@@ -56,9 +57,9 @@ def test_layers_in_use_stay_when_another_image_goes(
 ) -> None:
     one, two = pulled
     images.take_lease(str(store), "17", "0", os.getpid(), one)
-    collect.remove_image(str(store), two)
+    collect.remove(str(store), collect.one(two))
 
-    assert collect.remove_unreferenced(str(store)) == 0
+    assert not collect.remove(str(store), collect.nothing).layers
     assert set(os.listdir(store / "layers")) == set(one.layers)
 
 
@@ -69,7 +70,7 @@ def test_a_lease_ends_with_its_owner(pulled: tuple[ImageRecord, ImageRecord], st
     owner.kill()
     owner.wait()
 
-    assert collect.remove_image(str(store), one) == 1
+    assert len(collect.remove(str(store), collect.one(one)).layers) == 1
     assert os.listdir(store / "leases") == []
 
 

@@ -16,7 +16,7 @@ from hpcbox.image import relay
 from hpcbox.image.manifest import Descriptor
 from hpcbox.image.reference import parse
 from hpcbox.image.source import ByteStream, ImageSource, Resolved
-from hpcbox.image.sources import source_of
+from hpcbox.rootfs.sources import source_of
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.store import images, writer
 from hpcbox.store.pull import pull

@@ -93,7 +93,15 @@ def test_another_user_s_image_can_be_read_by_nobody_but_them(cluster: Cluster) -
         assert "Permission denied" in done.stderr
 
 
-@pytest.mark.usefixtures("images")
+@pytest.fixture
+def own_stores(cluster: Cluster) -> Iterator[None]:
+    """Alice's own stores go when the test ends."""
+    yield
+    for node in cluster.node_names:
+        cluster.run(["rm", "-rf", "/tmp/hpcbox-2001"], user="root", node=node)
+
+
+@pytest.mark.usefixtures("images", "own_stores")
 def test_user_mode_takes_the_same_references(cluster: Cluster) -> None:
     for typed in FORMS:
         done = cluster.run(["hpcbox", "run", "--image", typed, "--", "/static"], node="n1")
@@ -102,7 +110,7 @@ def test_user_mode_takes_the_same_references(cluster: Cluster) -> None:
         assert "rank 0" in done.stdout
 
 
-@pytest.mark.usefixtures("images")
+@pytest.mark.usefixtures("images", "own_stores")
 def test_ranks_over_ssh_take_the_same_references(cluster: Cluster) -> None:
     words = ["hpcbox", "srun", "--launcher=ssh", "-N2", "--container=./images/x.sqsh", "/static"]
     done = cluster.run(["salloc", "-N2", *words], timeout_seconds=60)

@@ -1,7 +1,8 @@
 """The one place that knows which source an image reference leads to.
 
 Whoever makes a source reads with the account it runs as: on a node the job's user, for whom a
-relay carries the bytes to the store's writer.
+relay carries the bytes to the store's writer. It stands here because a user's erofs file is read by
+what reads the store's own.
 """
 
 from hpcbox.errors import DigestMismatch, RequestError, shorten
@@ -58,8 +59,11 @@ def _made(reference: LocalReference, settings: Settings) -> ImageSource:
     from hpcbox.image.folder_tree import FolderTree  # noqa: PLC0415
     from hpcbox.image.squashfs_tree import SquashfsTree  # noqa: PLC0415
     from hpcbox.image.tree_source import TreeSource  # noqa: PLC0415
+    from hpcbox.rootfs.erofs_tree import ErofsTree  # noqa: PLC0415
 
     limits = (settings.max_image_bytes, settings.max_entries)
+    if reference.form == grammar.FILE and reference.location.lower().endswith(".erofs"):
+        return TreeSource(reference, ErofsTree(reference.location), limits)
     if reference.form == grammar.FOLDER:
         return TreeSource(reference, FolderTree(reference.location), limits)
     return TreeSource(reference, SquashfsTree(reference.location, settings.max_entries), limits)
