@@ -7,7 +7,7 @@ APT := build/apt.stamp
 PYTEST := $(BIN)/pytest
 
 .PHONY: help demo test test-slow test-matrix check lab bench bench-start bench-launch bench-output \
-	bench-tui picture venv apt clean
+	bench-tui bench-images fuzz picture venv apt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -ts "$$(printf '\t')"
@@ -36,7 +36,7 @@ check: venv ## style, types, import directions, docstrings, shell and C
 lab: venv ## build once what the lab needs: images, the installation, the plugin
 	@./lab images
 
-bench: bench-start bench-launch bench-output bench-tui ## all benchmarks
+bench: bench-start bench-launch bench-output bench-tui bench-images ## all benchmarks
 
 bench-start: lab ## container start against bare srun
 	$(BIN)/python contrib/bench/start.py
@@ -49,6 +49,10 @@ bench-output: lab ## what ranks print, with and without the spool
 
 bench-tui: lab ## the screens and hpcbox logs
 	$(BIN)/python contrib/bench/tui.py
+
+bench-images: lab ## image pulls against podman and skopeo + umoci (large images: minutes, 15 GB)
+	@contrib/install-packages.sh contrib/bench/apt-packages.txt
+	$(BIN)/python contrib/bench/images.py
 
 picture: venv ## draw the README's picture again, from the demo
 	$(BIN)/python contrib/picture.py

@@ -112,11 +112,11 @@ def write(
     fetcher_end: packets.Socket,
     uid: int,
     settings_path: str,
-    features: sinks.Features,
+    form: str,
 ) -> None:
     """Write the fetched image to the store and send root its digest as a D packet.
 
-    `features` is what root has found of this node.
+    `form` is what its layers become (rootfs/sinks.py).
 
     Raises:
         HpcboxError: the image isn't what it promises or the store can't take it.
@@ -125,7 +125,7 @@ def write(
     signal.signal(signal.SIGTERM, _end)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = load_compiled(settings_path)
-    sink = sinks.sink_for(features, settings.sink)
+    sink = sinks.sink_of(form)
     digest = writer.write(fetcher_end, settings.store, uid, sink, Limits.of(settings))
     packets.send(root, b"D", digest.removeprefix("sha256:").encode())
 
