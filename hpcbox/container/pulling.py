@@ -21,7 +21,8 @@ from hpcbox.container.root import Refused
 from hpcbox.image import relay
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed
-from hpcbox.image.progress import Noticed, PhaseLines, Progress
+from hpcbox.image.noting import Noting
+from hpcbox.image.progress import PhaseLines, Progress
 from hpcbox.request import wire
 from hpcbox.rootfs import sinks
 from hpcbox.rootfs.sources import source_of
@@ -87,16 +88,16 @@ def fetch(
 
     def report(progress: Progress) -> None:
         # As the user wrote it: the digest that was added says nothing to a reader.
-        named = replace(progress, image=request.image)
-        show(named)
-        packets.send(root, b"N", _event(named))
+        shown = replace(progress, image=request.image)
+        show(shown)
+        packets.send(root, b"N", _event(shown))
 
-    shown = Noticed(report, request.image)
     # All nodes are to use what the client has resolved, if it has.
     digest = Digest.parse(request.digest) if request.digest else None
     # Fetching with the user's credentials, it reaches registries as the user does.
     known = with_user_registries(settings)
-    relay.serve(writer_end, source_of(reference, known, digest, notice=shown.notice), shown)
+    noting = Noting(report)
+    relay.serve(writer_end, source_of(reference, known, digest, notice=noting.notice), noting)
 
 
 def _event(progress: Progress) -> bytes:
