@@ -21,6 +21,8 @@ MAXIMUM_DEPTH = 256
 _MAXIMUM_PATH = 4095
 _MAXIMUM_NAME = 255
 _MAXIMUM_SYMLINKS = 40
+# Forty targets of four kilobytes could keep us busy for a second, for each entry anew.
+_MAXIMUM_STEPS = 4 * MAXIMUM_DEPTH
 _CACHED = 64
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_MAGICLINKS | kernel.RESOLVE_NO_SYMLINKS
@@ -51,6 +53,41 @@ def clean(name: bytes, what: bytes) -> bytes:
 def rejected(entry: bytes, reason: str) -> LayerRejected:
     """Return the error for an entry that may not be unpacked."""
     return LayerRejected(os.fsdecode(entry), reason)
+
+
+class Walk:
+    """Counts what it takes to follow an entry's path through symlinks, and ends it in time.
+
+    Attributes:
+        symlinks: how many have been followed.
+    """
+
+    __slots__ = ("_entry", "_steps", "symlinks")
+
+    def __init__(self, entry: bytes) -> None:
+        self._entry = entry
+        self._steps = 0
+        self.symlinks = 0
+
+    def step(self) -> None:
+        """Count a part of the path, or of a symlink's target.
+
+        Raises:
+            LayerRejected: these are too many.
+        """
+        self._steps += 1
+        if self._steps > _MAXIMUM_STEPS:
+            raise rejected(self._entry, "its path and the symlinks on it have too many parts")
+
+    def follow(self) -> None:
+        """Count a symlink.
+
+        Raises:
+            LayerRejected: these are too many.
+        """
+        self.symlinks += 1
+        if self.symlinks > _MAXIMUM_SYMLINKS:
+            raise rejected(self._entry, "the symlinks on its path lead in a circle")
 
 
 class Beneath:
@@ -112,9 +149,10 @@ class Beneath:
     def _walk(self, path: bytes, entry: bytes, *, make: bool) -> bytes:
         real: list[bytes] = []
         left = path.split(b"/")[::-1]
-        symlinks = 0
+        walk = Walk(entry)
         while left:
             part = left.pop()
+            walk.step()
             if part in (b"", b"."):
                 continue
             if part == b"..":
@@ -122,13 +160,11 @@ class Beneath:
                     raise rejected(entry, "a symlink on its path leads out of the image")
                 real.pop()
                 continue
-            target = self._step(real, part, entry, make=make, linked=symlinks > 0)
+            target = self._step(real, part, entry, make=make, linked=walk.symlinks > 0)
             if target is None:
                 real.append(part)
                 continue
-            symlinks += 1
-            if symlinks > _MAXIMUM_SYMLINKS:
-                raise rejected(entry, "the symlinks on its path lead in a circle")
+            walk.follow()
             if target.startswith(b"/"):
                 real.clear()
             left += target.split(b"/")[::-1]
