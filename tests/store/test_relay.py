@@ -42,12 +42,9 @@ LAYER = tar(folder("bin", 0o555), file("bin/tool", os.urandom(50_000), 0o4755), 
 
 
 @pytest.fixture
-def site_store(tmp_path: Path) -> Path:
+def site_store(open_folder: Path) -> Path:
     """A store that belongs to the service account, reachable by it."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o011)
-    store = tmp_path / "store"
+    store = open_folder / "store"
     store.mkdir(mode=0o700)
     os.chown(store, SERVICE, SERVICE)
     return store
