@@ -103,7 +103,7 @@ def drained(blob: bytes) -> int:
 @pytest.fixture(scope="module")
 def registry() -> Iterator[BadRegistry]:
     with BadRegistry() as running:
-        push_image(running, "zeros:1", tar(file("zeros", bytes(200 * 2**20))))
+        push_image(running, "zeros:1", tar(file("zeros", bytes(128 * 2**20))))
         names = [f"{number:0200}" for number in range(300)]
         many = tar(*itertools.chain.from_iterable((folder(n), file(f"{n}/f")) for n in names))
         push_image(running, "nested:1", bombs.nested(many, 2))

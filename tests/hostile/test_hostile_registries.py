@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from hpcbox.errors import HpcboxError
+from hpcbox.image.reference import parse
+from hpcbox.rootfs.extract import extract
+from hpcbox.rootfs.sources import source_of
 from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.small_images import (
     DOCKER_MANIFEST,
@@ -23,7 +27,7 @@ from tests.services.small_images import (
     push_image,
     tar,
 )
-from tests.store.pulling import finish, hpcbox, scratch, visible
+from tests.store.pulling import LIMITS, pull_here, scratch, settings, visible
 
 LAYER = tar(file("a"))
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -230,17 +234,25 @@ def check_refused(  # noqa: PLR0917 - the sentence of a test
     expected: int,
     reference: str = "image:1",
 ) -> None:
-    store = scratch_folder / "store"
-    words = [verb, "--quiet", f"{registry.address}/{reference}"]
-    words += [str(scratch_folder / "root")] if verb == "unpack" else []
+    store, image = scratch_folder / "store", f"{registry.address}/{reference}"
 
-    code, out, err = finish(hpcbox(*words, store=store))
+    with pytest.raises(HpcboxError) as caught:
+        VERBS[verb](image, store)
 
-    assert (code, out) == (expected, "")
-    assert any(part in err for part in reason.split("|")), err
-    assert err.startswith("hpcbox: ")
-    assert err.rstrip("\n").isprintable()
-    assert len(err) <= 610
+    message = str(caught.value)
+    assert caught.value.exit_code == expected, message
+    assert any(part in message for part in reason.split("|")), message
+    assert message.isprintable()
+    assert len(message) <= 600
     assert visible(store) == set()
     assert scratch(store) == []
     assert set(os.listdir(scratch_folder)) <= {"store"}
+
+
+def unpack_here(image: str, store: Path) -> object:
+    """Unpack beside a store that isn't there."""
+    source = source_of(parse(image), settings(store))
+    return extract(source, str(store.with_name("root")), LIMITS, lambda _progress: None)
+
+
+VERBS: dict[str, Callable[[str, Path], object]] = {"pull": pull_here, "unpack": unpack_here}
