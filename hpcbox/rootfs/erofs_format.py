@@ -33,6 +33,9 @@ INODE = struct.Struct("<HHHHQIIIIqII16x")
 # Where a chunk of a file lies: block (upper bits), device, block (lower bits).
 CHUNK = struct.Struct("<HHI")
 
+FILE_IN_ONE_CHUNK = struct.Struct("<HHHHQIIIIqII16x HHI 24x")
+"""An inode with the only chunk's place behind it, up to the next inode."""
+
 # Inode, offset of the name in the block, type.
 ENTRY = struct.Struct("<QHBx")
 

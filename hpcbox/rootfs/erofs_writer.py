@@ -23,6 +23,7 @@ FULL_BLOCK_BITS = 12
 _FLUSH_BYTES = 2**22
 _NANOSECONDS = 10**9
 _SPECIAL = (b".", b"..")
+_FOLDER_TYPE = erofs.TYPES[FOLDER]
 
 
 def write_index(
@@ -64,21 +65,22 @@ class _Folder:
         node: the folder.
         nid: the inode's number.
         parent: the number of the folder that holds it.
-        names: of all entries, as they follow each other on disk.
-        ends: where the entries of each block end in `names`.
+        size_bytes: of its entries.
+        ends: where the entries of each block end among all names.
         tail_bytes: size of the last block's entries if they lie behind the inode, else 0.
     """
 
-    __slots__ = ("ends", "names", "nid", "node", "parent", "size_bytes", "tail_bytes")
+    # The names themselves are not kept: a folder may have a hundred thousand folders that wait.
+    __slots__ = ("ends", "nid", "node", "parent", "size_bytes", "tail_bytes")
 
     def __init__(self, node: Node, parent: int, block: int) -> None:
         self.node = node
         self.parent = parent
         self.nid = 0
-        self.names = sorted((*_SPECIAL, *_children(node)))
+        names = _names(_children(node))
         self.ends: list[int] = []
         used = 0
-        for number, name in enumerate(self.names):
+        for number, name in enumerate(names):
             size = erofs.ENTRY.size + len(name)
             if used + size > block:
                 self.ends.append(number)
@@ -86,7 +88,7 @@ class _Folder:
             used += size
         self.tail_bytes = used
         self.size_bytes = len(self.ends) * block + used
-        self.ends.append(len(self.names))
+        self.ends.append(len(names))
 
 
 class _Writing:
@@ -97,6 +99,8 @@ class _Writing:
         # Numbers of inodes count from here.
         self._start = start
         self._devices = [_up(size, self._block) >> block_bits for size in devices]
+        for size in (start, *devices):
+            self._check_size(size)
         self._flushed = start
         # The root's number has 16 bits, so the root is first; number 0 stays unused.
         head = erofs.SUPER_OFFSET + erofs.SUPER.size + erofs.DEVICE.size * len(devices)
@@ -111,16 +115,19 @@ class _Writing:
         pending = [first]
         while pending:
             pending += self._write_folder(pending.pop())
-            if len(self._buffer) >= _FLUSH_BYTES:
-                self._flush()
+            self._flush_if_large()
         self._pad(self._block)
         self._flush()
+        self._check_size(self._flushed)
         self._write_super(root_nid)
 
+    def _check_size(self, size: int) -> None:
+        if size >> self._bits >= erofs.MAXIMUM_BLOCKS:
+            raise StoreError(
+                f"a layer has {size} bytes, erofs takes {erofs.MAXIMUM_BLOCKS << self._bits}"
+            )
+
     def _write_super(self, root_nid: int) -> None:
-        blocks = self._flushed >> self._bits
-        if max(blocks, *self._devices, 0) > erofs.MAXIMUM_BLOCKS:
-            raise StoreError(f"a layer is larger than {erofs.MAXIMUM_BLOCKS} blocks of erofs")
         head = erofs.SUPER.pack(
             erofs.MAGIC,
             0,
@@ -131,7 +138,7 @@ class _Writing:
             self._inodes,
             0,
             0,
-            blocks,
+            self._flushed >> self._bits,
             self._start >> self._bits,
             0,
             b"",
@@ -152,44 +159,68 @@ class _Writing:
     def _write_folder(self, folder: _Folder) -> list[_Folder]:
         """Write a folder's entries and the inodes of all that are no folders; return the others."""
         children = _children(folder.node)
+        names = _names(children)
         inner: list[_Folder] = []
-        entries: list[tuple[int, int]] = []
-        for name in folder.names:
+        # The number and type of each name's inode.
+        nids: list[int] = []
+        types: list[int] = []
+        for name in names:
             node = children.get(name)
             if node is None:
-                entries.append((folder.nid if name == b"." else folder.parent, 2))
+                nids.append(folder.nid if name == b"." else folder.parent)
+                types.append(_FOLDER_TYPE)
+                continue
+            if node.kind == FILE:
+                nids.append(self._regular(node))
             elif node.kind == FOLDER:
                 below = _Folder(node, folder.nid, self._block)
                 self._reserve(below)
                 inner.append(below)
-                entries.append((below.nid, 2))
+                nids.append(below.nid)
             else:
-                entries.append((self._leaf(node), erofs.TYPES[node.kind]))
-        blocks = self._entry_blocks(folder, entries)
+                nids.append(self._leaf(node))
+            types.append(erofs.TYPES[node.kind])
+        blocks = _entry_blocks(names, folder.ends, nids, types)
         tail = blocks.pop() if folder.tail_bytes else b""
         first_block = self._append_blocks(blocks) if blocks else 0
         node = folder.node
         attributes = _attributes(node)
         layout = erofs.INLINE if tail else erofs.PLAIN
-        names = 2 + len(inner)
-        inode = self._inode(node, layout, first_block, folder.size_bytes, names, len(attributes))
+        links = 2 + len(inner)
+        inode = self._inode(node, layout, first_block, folder.size_bytes, links, len(attributes))
         self._put((folder.nid * erofs.SLOT) + self._start, inode + attributes + tail)
         return inner
 
-    def _entry_blocks(self, folder: _Folder, entries: list[tuple[int, int]]) -> list[bytes]:
-        blocks = []
-        begin = 0
-        pack = erofs.ENTRY.pack
-        for end in folder.ends:
-            offset = (end - begin) * erofs.ENTRY.size
-            heads = []
-            names = folder.names[begin:end]
-            for (nid, kind), name in zip(entries[begin:end], names, strict=True):
-                heads.append(pack(nid, offset, kind))
-                offset += len(name)
-            blocks.append(b"".join(heads) + b"".join(names))
-            begin = end
-        return blocks
+    def _regular(self, node: Node) -> int:
+        """Write the inode of a file; return its number."""
+        size = node.size_bytes
+        if node.names > 1 or node.xattrs is not None or not size or not node.place:
+            return self._leaf(node)
+        bits = (size - 1).bit_length() - self._bits
+        if bits > erofs.MAXIMUM_CHUNK_BITS:
+            return self._leaf(node)
+        # Nearly all files of an index are like this: one record for all that there is to say.
+        self._inodes += 1
+        seconds, nanoseconds = divmod(node.mtime_ns, _NANOSECONDS)
+        place = self._flushed + len(self._buffer)
+        self._buffer += erofs.FILE_IN_ONE_CHUNK.pack(
+            erofs.CHUNKED,
+            0,
+            FILE | node.mode,
+            0,
+            size,
+            max(bits, 0) | erofs.CHUNK_INDEXES,
+            self._inodes & 0xFFFFFFFF,
+            0,
+            0,
+            seconds,
+            nanoseconds,
+            1,
+            0,
+            node.place,
+            node.offset >> self._bits,
+        )
+        return (place - self._start) // erofs.SLOT
 
     def _leaf(self, node: Node) -> int:
         """Write the inode of what is no folder, unless that is done; return its number."""
@@ -261,6 +292,7 @@ class _Writing:
 
     def _reserve(self, folder: _Folder) -> None:
         """Keep room for a folder's inode and the last of its entries."""
+        self._flush_if_large()
         size = erofs.INODE.size + len(_attributes(folder.node))
         if size + folder.tail_bytes > self._block:
             folder.tail_bytes = 0
@@ -296,6 +328,10 @@ class _Writing:
         else:
             write_at(self._file, content, position)
 
+    def _flush_if_large(self) -> None:
+        if len(self._buffer) >= _FLUSH_BYTES:
+            self._flush()
+
     def _flush(self) -> None:
         # Whole blocks only: positions in the buffer and in the file have the same remainders.
         whole = len(self._buffer) & -self._block
@@ -317,6 +353,29 @@ def _attributes(node: Node) -> bytes:
         piece = erofs.ATTRIBUTE.pack(len(short), erofs.USER_INDEX, len(value)) + short + value
         pieces.append(piece + bytes(-len(piece) % 4))
     return b"".join(pieces)
+
+
+def _entry_blocks(
+    names: list[bytes], ends: list[int], nids: list[int], types: list[int]
+) -> list[bytes]:
+    """Return a folder's entries, block by block: all inodes' numbers, then all names."""
+    blocks = []
+    begin = 0
+    pack = erofs.ENTRY.pack
+    for end in ends:
+        offset = (end - begin) * erofs.ENTRY.size
+        heads = []
+        for number in range(begin, end):
+            heads.append(pack(nids[number], offset, types[number]))
+            offset += len(names[number])
+        blocks.append(b"".join(heads) + b"".join(names[begin:end]))
+        begin = end
+    return blocks
+
+
+def _names(children: dict[bytes, Node]) -> list[bytes]:
+    """Return all names of a folder as they follow each other on disk."""
+    return sorted((*_SPECIAL, *children))
 
 
 def _children(folder: Node) -> dict[bytes, Node]:

@@ -26,7 +26,9 @@ _MAXIMUM_ATTRIBUTES = 2**15
 
 def kept_time(mtime_ns: int) -> int:
     """Return a time that every file system can hold."""
-    return min(max(mtime_ns, _OLDEST_NS), _NEWEST_NS)
+    if _OLDEST_NS <= mtime_ns <= _NEWEST_NS:
+        return mtime_ns
+    return _OLDEST_NS if mtime_ns < 0 else _NEWEST_NS
 
 
 def check_target(target: bytes, entry: bytes) -> None:

@@ -51,6 +51,11 @@ def _old_parts(table: bytes) -> list[tuple[int, int]]:
     return found
 
 
+def is_sparse(attributes: dict[bytes, bytes]) -> bool:
+    """Say whether PAX attributes are those of a sparse file."""
+    return any(key.startswith(PREFIX) for key in attributes)
+
+
 def joined(records: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return a sparse file's PAX records by key, with its own name and one map.
 

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 
 from hpcbox.errors import BlobInvalid, LayerRejected
 from hpcbox.image.source import ByteStream
-from hpcbox.rootfs import sparse, tar_fields
+from hpcbox.rootfs import sparse
+from hpcbox.rootfs.tar_fields import (
+    decimal,
+    has_right_sum,
+    mode_of,
+    nanoseconds,
+    number,
+    pax_nanoseconds,
+    pax_records,
+)
 
 _BLOCK = 512
 _CHUNK = 2**18
@@ -87,21 +96,19 @@ class _Extensions:
     """What headers before an entry say of it.
 
     Attributes:
-        is_sparse: whether PAX attributes of sparse files are among it.
         size_bytes: of these headers: they are held until the entry comes.
     """
 
-    __slots__ = ("attributes", "is_sparse", "long_link", "long_name", "size_bytes")
+    __slots__ = ("attributes", "long_link", "long_name", "size_bytes")
 
     def __init__(self) -> None:
         self.long_name = b""
         self.long_link = b""
         self.attributes: dict[bytes, bytes] = {}
-        self.is_sparse = False
         self.size_bytes = 0
 
 
-_NOTHING = _Extensions()
+_NO_ATTRIBUTES: dict[bytes, bytes] = {}
 
 
 class TarReader:
@@ -130,12 +137,14 @@ class TarReader:
             if kind in _EXTENSIONS:
                 self._extend(kind, header)
                 continue
-            extensions = self._extensions or _NOTHING
-            self._extensions = None
+            extensions = self._extensions
             self._entry = entry = _entry(header, extensions)
             self._left = stored = entry.size_bytes
-            if kind == _SPARSE or extensions.is_sparse:
-                self._find_segments(header, extensions)
+            if extensions is not None or kind == _SPARSE:
+                self._extensions = None
+                attributes = extensions.attributes if extensions is not None else _NO_ATTRIBUTES
+                if kind == _SPARSE or sparse.is_sparse(attributes):
+                    self._find_segments(header, attributes)
             entry.offset = self._base + self._position
             yield entry
             if stored:
@@ -200,7 +209,7 @@ class TarReader:
                 # Some builders leave out the two blocks of zeros.
                 return None
         header = self._take(_BLOCK)
-        if tar_fields.has_right_sum(header):
+        if has_right_sum(header):
             return header
         if header == _ZEROS:
             return None
@@ -210,7 +219,7 @@ class TarReader:
 
     def _extend(self, kind: bytes, header: bytes) -> None:
         extensions = self._extensions = self._extensions or _Extensions()
-        size = tar_fields.number(header[124:136])
+        size = number(header[124:136])
         extensions.size_bytes += size + _BLOCK
         if extensions.size_bytes > _MAXIMUM_HEADER_BYTES:
             raise BlobInvalid(f"layer is broken: tar headers of {extensions.size_bytes} bytes")
@@ -221,58 +230,55 @@ class TarReader:
         elif kind == _LONG_LINK:
             extensions.long_link = content.partition(b"\0")[0]
         elif kind != _PAX_GLOBAL:
-            records = tar_fields.pax_records(content)
+            records = pax_records(content)
             if sparse.PREFIX in content:
-                extensions.is_sparse = True
                 extensions.attributes.update(sparse.joined(list(records)))
             else:
                 extensions.attributes.update(records)
 
-    def _find_segments(self, header: bytes, extensions: _Extensions) -> None:
+    def _find_segments(self, header: bytes, attributes: dict[bytes, bytes]) -> None:
         entry = self._entry
         if entry.kind != FILE:
             raise BlobInvalid("layer is broken: a sparse file that is no file")
         if header[156:157] == _SPARSE:
             entry.size_bytes, segments = sparse.read_old(header, self._take)
         else:
-            size, segments, map_bytes = sparse.read_pax(extensions.attributes, self._take)
+            size, segments, map_bytes = sparse.read_pax(attributes, self._take)
             entry.size_bytes = size
             self._left -= map_bytes
         entry.segments = sparse.checked(entry.size_bytes, segments, self._left)
 
 
-def _entry(header: bytes, extensions: _Extensions) -> Entry:
+def _entry(header: bytes, extensions: _Extensions | None) -> Entry:
     name, mode, size, mtime, flag, target, magic, prefix = _HEADER.unpack(header)
-    attributes = extensions.attributes
     name = name.partition(b"\0")[0]
     # The prefix field is POSIX's; GNU's own format has other things there.
     if prefix[0] and magic == b"ustar\0":
         name = prefix.partition(b"\0")[0] + b"/" + name
-    name = attributes.get(b"path") or extensions.long_name or name
-    target = attributes.get(b"linkpath") or extensions.long_link or target.partition(b"\0")[0]
-    kind = _kind(flag, name)
+    target = target.partition(b"\0")[0]
+    attributes = _NO_ATTRIBUTES
+    if extensions is not None:
+        attributes = extensions.attributes
+        name = attributes.get(b"path") or extensions.long_name or name
+        target = attributes.get(b"linkpath") or extensions.long_link or target
+    has_content = flag not in _WITHOUT_CONTENT
     entry = Entry(
-        kind,
+        _kind(flag, name),
         name,
         target,
-        0 if flag in _WITHOUT_CONTENT else tar_fields.number(size),
-        tar_fields.mode(mode),
-        tar_fields.nanoseconds(mtime),
+        number(size) if has_content else 0,
+        mode_of(mode),
+        nanoseconds(mtime),
     )
-    if attributes:
-        _apply(attributes, entry, has_content=flag not in _WITHOUT_CONTENT)
-    return entry
-
-
-def _apply(attributes: dict[bytes, bytes], entry: Entry, *, has_content: bool) -> None:
     for key, value in attributes.items():
-        if key.startswith(_XATTR):
+        if key == b"mtime":
+            entry.mtime_ns = pax_nanoseconds(value)
+        elif key.startswith(_XATTR):
             entry.xattrs = entry.xattrs or {}
             entry.xattrs[key.removeprefix(_XATTR)] = value
-        elif key == b"mtime":
-            entry.mtime_ns = tar_fields.pax_nanoseconds(value)
         elif key == b"size" and has_content:
-            entry.size_bytes = tar_fields.decimal(value)
+            entry.size_bytes = decimal(value)
+    return entry
 
 
 def _kind(flag: bytes, name: bytes) -> bytes:

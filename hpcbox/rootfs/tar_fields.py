@@ -42,7 +42,7 @@ def number(field: bytes, *, negative: bool = False) -> int:
 
 # Modes and times repeat: the same few fields, and then the same objects in memory.
 @lru_cache(maxsize=2**10)
-def mode(field: bytes) -> int:
+def mode_of(field: bytes) -> int:
     """Return a header's permission bits, 0 to 0o7777.
 
     Raises:
@@ -67,6 +67,8 @@ def decimal(text: bytes) -> int:
     Raises:
         BlobInvalid: it is no number.
     """
+    if text.isdigit() and len(text) < 18:
+        return int(text)
     if not text or text.strip(b"0123456789") or len(text) > 20:
         raise BlobInvalid("layer is broken: a PAX header holds something that is no number")
     return _bounded(int(text))
