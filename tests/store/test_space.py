@@ -142,7 +142,7 @@ def check_all_or_nothing(answers: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     ("service", "form"),
-    [(0, "directory"), (0, "index"), (0, "erofs"), (SERVICE, "index")],
+    [(0, "directory"), (0, "index"), (0, "erofs"), (0, "squashfs"), (SERVICE, "index")],
 )
 def test_a_store_that_runs_full_at_any_stage_has_each_layer_whole_or_not(
     registry: Registry, open_folder: Path, form: str, service: int
