@@ -89,8 +89,11 @@ def listed(store: str) -> Iterator[ImageRecord]:
                 yield record
 
 
-def find(store: str, text: str, default_registry: str) -> ImageRecord:
+def find(store: str, text: str, default_registry: str, *, pinned: bool = False) -> ImageRecord:
     """Return the image that a user means: by digest, the beginning of one, or a reference.
+
+    With `pinned` a reference also means an image that was pulled by it and a digest, as a node of
+    a job does it.
 
     Raises:
         ImageNotFound: the store has none.
@@ -105,9 +108,15 @@ def find(store: str, text: str, default_registry: str) -> ImageRecord:
             return found[0]
     if not text.startswith("sha256:"):
         reference = str(parse_typed(text, default_registry))
-        for record in listed(store):
-            if reference in record.references:
-                return record
+        found = [item for item in listed(store) if reference in item.references]
+        if not found and pinned:
+            found = [
+                item for item in listed(store) if f"{reference}@{item.digest}" in item.references
+            ]
+        if len(found) > 1:
+            raise RequestError(f"{len(found)} images were pulled as {reference}, give a digest")
+        if found:
+            return found[0]
     raise ImageNotFound(
         f"the store has no image '{shorten(text, 120)}'", hint="'hpcbox images' lists what it has"
     )

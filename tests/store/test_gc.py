@@ -178,6 +178,20 @@ def test_rm_tells_the_bytes_that_it_freed(stored: dict[str, ImageRecord], store:
     assert out.endswith(" KB freed\n")
 
 
+def test_an_image_that_was_pulled_with_its_digest_is_removed_by_its_name(
+    stored: dict[str, ImageRecord], registry: Registry, store: Path
+) -> None:
+    image = f"{registry.address}/gc/new:1"
+    run("rm", image, store=store)
+    pull_here(f"{image}@{stored['new'].digest}", store)
+
+    listed = run("images", store=store)
+    out = run("rm", image, store=store)
+
+    assert f"{image} " in listed
+    assert out.startswith(f"removed {stored['new'].digest}, 1 of its 2 layers")
+
+
 def test_room_is_made_of_what_was_used_longest_ago(
     stored: dict[str, ImageRecord], store: Path
 ) -> None:
