@@ -48,6 +48,18 @@ def clean(name: bytes, what: bytes) -> bytes:
     return b"/".join(parts)
 
 
+def check_real(path: bytes, entry: bytes) -> None:
+    """Check the real path of a folder that is to be made: a symlink may lead deeper than `entry`.
+
+    Raises:
+        LayerRejected: it is deeper or longer than a path in a tar may be.
+    """
+    if path.count(b"/") >= MAXIMUM_DEPTH:
+        raise rejected(entry, f"it lies more than {MAXIMUM_DEPTH} folders deep")
+    if len(path) > _MAXIMUM_PATH:
+        raise rejected(entry, "its path is longer than Linux allows")
+
+
 def rejected(entry: bytes, reason: str) -> LayerRejected:
     """Return the error for an entry that may not be unpacked."""
     return LayerRejected(os.fsdecode(entry), reason)
@@ -146,7 +158,8 @@ class Beneath:
             except FileNotFoundError:
                 if not make:
                     raise
-                _make_folder(part, parent, len(real), entry)
+                check_real(path, entry)
+                os.mkdir(part, 0o700, dir_fd=parent)
                 self.notes.imply(path, linked=linked)
                 return None
             if stat.S_ISDIR(status.st_mode):
@@ -156,10 +169,3 @@ class Beneath:
             raise rejected(entry, f"'{os.fsdecode(path)}' on its path is no folder")
         finally:
             os.close(parent)
-
-
-def _make_folder(name: bytes, parent: int, depth: int, entry: bytes) -> None:
-    # A symlink may lead deeper than the entry's own path.
-    if depth >= MAXIMUM_DEPTH:
-        raise rejected(entry, f"it lies more than {MAXIMUM_DEPTH} folders deep")
-    os.mkdir(name, 0o700, dir_fd=parent)

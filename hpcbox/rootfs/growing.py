@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from hpcbox.rootfs import policy, tar, whiteouts
-from hpcbox.rootfs.beneath import MAXIMUM_DEPTH, clean, rejected
+from hpcbox.rootfs.beneath import check_real, clean, rejected
 from hpcbox.rootfs.tree import FIFO, FILE, FOLDER, SYMLINK, WHITEOUT, Node
 from hpcbox.store.sink import Needs
 
@@ -173,6 +173,7 @@ class LayerTree:
         children[name] = node
 
     def _folder(self, entry: tar.Entry, place: _Place, name: bytes) -> None:
+        check_real(place.below(name), entry.name)
         children = place.children
         node = children.get(name)
         if node is None or node.kind != FOLDER:
@@ -339,11 +340,9 @@ class LayerTree:
         if not make:
             return None
         self.implied += 1
+        check_real(b"/".join(path), entry)
         made = Node(FOLDER, policy.IMPLIED_MODE, 0)
         if node is None:
-            if len(path) > MAXIMUM_DEPTH:
-                # A symlink may lead deeper than the entry's own path.
-                raise rejected(entry, f"it lies more than {MAXIMUM_DEPTH} folders deep")
             self._implied[made] = (b"/".join(path), linked)
         else:
             made.is_opaque = True

@@ -60,6 +60,18 @@ REFUSED = [
     pytest.param([file(".")], "root", id="root as a file"),
     pytest.param([file("a"), file("a/b")], "no folder", id="file as a parent"),
     pytest.param([file("/".join("d" * 300))], "deep", id="too deep"),
+    pytest.param(
+        [file("/".join("d" * 256)), symlink("s", "/".join("d" * 255)), folder("s/x/")]
+        + [symlink("t", "s/x"), folder("t/y")],
+        "deep",
+        id="too deep through symlinks",
+    ),
+    pytest.param(
+        [file("/".join(["p" * 200] * 20)), symlink("s", "/".join(["p" * 200] * 19))]
+        + [folder("s/" + "q" * 200), symlink("t", "s/" + "q" * 200), folder("t/" + "r" * 200)],
+        "longer",
+        id="path too long through symlinks",
+    ),
     pytest.param([file("n" * 256)], "longer", id="name too long"),
     pytest.param([file("/".join(["p" * 200] * 25))], "longer", id="path too long"),
     pytest.param([Item("a", kind=b"Z")], "type", id="unknown type"),
