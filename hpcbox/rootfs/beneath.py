@@ -10,6 +10,7 @@ root is refused where such a process would stay at it.
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Callable
 
 from hpcbox import kernel
 from hpcbox.errors import LayerRejected
@@ -21,6 +22,7 @@ MAXIMUM_DEPTH = 256
 _MAXIMUM_PATH = 4095
 _MAXIMUM_NAME = 255
 _MAXIMUM_SYMLINKS = 40
+_MAXIMUM_STEPS = 2 * MAXIMUM_DEPTH
 _CACHED = 64
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_MAGICLINKS | kernel.RESOLVE_NO_SYMLINKS
@@ -63,6 +65,44 @@ def check_real(path: bytes, entry: bytes) -> None:
 def rejected(entry: bytes, reason: str) -> LayerRejected:
     """Return the error for an entry that may not be unpacked."""
     return LayerRejected(os.fsdecode(entry), reason)
+
+
+def walk(
+    path: bytes, entry: bytes, step: Callable[[list[bytes], bytes, bool], bytes | None]
+) -> bytes:
+    """Go along a path part by part, following symlinks within the root; return the real path.
+
+    `step` gets the real path so far, the next part, and whether a symlink led here; it returns the
+    target if that part is a symlink, None if it is a folder. `entry` is for errors.
+
+    Raises:
+        LayerRejected: the path leads out of the root, or in a circle.
+    """
+    real: list[bytes] = []
+    left = path.split(b"/")[::-1]
+    symlinks = steps = 0
+    while left:
+        part = left.pop()
+        if part in (b"", b"."):
+            continue
+        steps += 1
+        # A layer of a million such paths would take days.
+        if symlinks > _MAXIMUM_SYMLINKS or steps > _MAXIMUM_STEPS:
+            raise rejected(entry, "the symlinks on its path lead in a circle")
+        if part == b"..":
+            if not real:
+                raise rejected(entry, "a symlink on its path leads out of the image")
+            real.pop()
+            continue
+        target = step(real, part, symlinks > 0)
+        if target is None:
+            real.append(part)
+            continue
+        symlinks += 1
+        if target.startswith(b"/"):
+            real.clear()
+        left += target.split(b"/")[::-1]
+    return b"/".join(real)
 
 
 class Beneath:
@@ -122,29 +162,10 @@ class Beneath:
         return kernel.openat2(self.root, path or b".", flags, _RESOLVE)
 
     def _walk(self, path: bytes, entry: bytes, *, make: bool) -> bytes:
-        real: list[bytes] = []
-        left = path.split(b"/")[::-1]
-        symlinks = 0
-        while left:
-            part = left.pop()
-            if part in (b"", b"."):
-                continue
-            if part == b"..":
-                if not real:
-                    raise rejected(entry, "a symlink on its path leads out of the image")
-                real.pop()
-                continue
-            target = self._step(real, part, entry, make=make, linked=symlinks > 0)
-            if target is None:
-                real.append(part)
-                continue
-            symlinks += 1
-            if symlinks > _MAXIMUM_SYMLINKS:
-                raise rejected(entry, "the symlinks on its path lead in a circle")
-            if target.startswith(b"/"):
-                real.clear()
-            left += target.split(b"/")[::-1]
-        return b"/".join(real)
+        def step(real: list[bytes], part: bytes, linked: bool) -> bytes | None:  # noqa: FBT001
+            return self._step(real, part, entry, make=make, linked=linked)
+
+        return walk(path, entry, step)
 
     def _step(
         self, real: list[bytes], part: bytes, entry: bytes, *, make: bool, linked: bool

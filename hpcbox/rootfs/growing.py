@@ -10,14 +10,13 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from hpcbox.rootfs import policy, tar, whiteouts
-from hpcbox.rootfs.beneath import check_real, clean, rejected
+from hpcbox.rootfs.beneath import check_real, clean, rejected, walk
 from hpcbox.rootfs.tree import FIFO, FILE, FOLDER, SYMLINK, WHITEOUT, Node
 from hpcbox.store.sink import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MAXIMUM_SYMLINKS = 40
 _MAXIMUM_NAME = 255
 _MAXIMUM_PATH = 4095
 _KNOWN = 2**16
@@ -232,11 +231,11 @@ class LayerTree:
     def _link_source(self, target: bytes, entry: bytes) -> Node | None:
         """Return what a hardlink of this layer leads to, None when this layer doesn't have it."""
         parent, _, name = target.rpartition(b"/")
-        place = self._walked(parent, entry, make=False)
-        if place is None:
+        try:
+            place = self._walked(parent, entry, make=False)
+        except FileNotFoundError:
             return None
-        children = place.children
-        node = children.get(name)
+        node = place.children.get(name)
         if node is None or node.kind == WHITEOUT:
             return None
         if node.kind == FOLDER:
@@ -285,67 +284,50 @@ class LayerTree:
                 node.children = {}
 
     def _resolved(self, path: bytes, entry: bytes) -> _Place:
-        return self._known.get(path) or cast("_Place", self._walked(path, entry, make=True))
+        return self._known.get(path) or self._walked(path, entry, make=True)
 
-    def _walked(self, path: bytes, entry: bytes, *, make: bool) -> _Place | None:
-        """Return a folder by a clean path; None if it is missing and not to be made.
+    def _walked(self, path: bytes, entry: bytes, *, make: bool) -> _Place:
+        """Return a folder by a clean path.
 
         Raises:
             LayerRejected: something on the path is no folder, or leads out of the root.
+            FileNotFoundError: it is missing, and `make` is false.
         """
-        real: list[bytes] = []
-        nodes = [self.root]
-        left = path.split(b"/")[::-1]
-        symlinks = 0
-        while left:
-            part = left.pop()
-            if part in (b"", b"."):
-                continue
-            if part == b"..":
-                if not real:
-                    raise rejected(entry, "a symlink on its path leads out of the image")
-                real.pop()
-                nodes.pop()
-                continue
-            node = self._step(nodes[-1], [*real, part], entry, make=make, linked=symlinks > 0)
-            if node is None:
-                return None
-            if node.kind == FOLDER:
-                real.append(part)
-                nodes.append(node)
-                continue
-            symlinks += 1
-            if symlinks > _MAXIMUM_SYMLINKS:
-                raise rejected(entry, "the symlinks on its path lead in a circle")
-            if node.target.startswith(b"/"):
-                real.clear()
-                del nodes[1:]
-            left += node.target.split(b"/")[::-1]
-        return _Place(nodes[-1], b"/".join(real))
+        # The folders along the real path so far, the root first.
+        trail = [self.root]
 
-    def _step(
-        self, folder: Node, path: list[bytes], entry: bytes, *, make: bool, linked: bool
-    ) -> Node | None:
-        """Return the folder or symlink of a name; a missing folder is made, if it may be."""
-        name = path[-1]
-        if len(name) > _MAXIMUM_NAME:
-            raise rejected(entry, os.strerror(errno.ENAMETOOLONG))
-        children = _inside(folder)
-        node = children.get(name)
-        if node is not None and node.kind in (FOLDER, SYMLINK):
-            return node
-        if node is not None and node.kind != WHITEOUT:
-            shown = os.fsdecode(b"/".join(path))
-            raise rejected(entry, f"'{shown}' on its path is no folder")
-        if not make:
+        def step(real: list[bytes], part: bytes, linked: bool) -> bytes | None:  # noqa: FBT001
+            del trail[len(real) + 1 :]
+            node = _inside(trail[-1]).get(part)
+            if node is not None and node.kind == SYMLINK:
+                return node.target
+            if node is None or node.kind != FOLDER:
+                if len(part) > _MAXIMUM_NAME:
+                    raise rejected(entry, os.strerror(errno.ENAMETOOLONG))
+                if node is not None and node.kind != WHITEOUT:
+                    shown = os.fsdecode(b"/".join([*real, part]))
+                    raise rejected(entry, f"'{shown}' on its path is no folder")
+                if not make:
+                    raise FileNotFoundError
+                node = self._imply(trail[-1], [*real, part], entry, linked=linked)
+            trail.append(node)
             return None
+
+        real = walk(path, entry, step)
+        return _Place(trail[real.count(b"/") + 1 if real else 0], real)
+
+    def _imply(self, folder: Node, path: list[bytes], entry: bytes, *, linked: bool) -> Node:
+        """Make a folder that has no entry, or none so far."""
+        children = _inside(folder)
+        real, name = b"/".join(path), path[-1]
+        check_real(real, entry)
         self.implied += 1
-        check_real(b"/".join(path), entry)
         made = Node(FOLDER, policy.IMPLIED_MODE, 0)
-        if node is None:
-            self._implied[made] = (b"/".join(path), linked)
-        else:
+        if name in children:
+            # A whiteout: the folder takes the place of whatever has its name below.
             made.is_opaque = True
+        else:
+            self._implied[made] = (real, linked)
         children[name] = made
         return made
 

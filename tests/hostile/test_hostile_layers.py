@@ -39,6 +39,9 @@ REFUSED = [
         [symlink("a", "b"), symlink("b", ".."), file("a/secret")], "leads out", id="two symlinks"
     ),
     pytest.param([symlink("a", "b"), symlink("b", "a"), file("a/x")], "circle", id="circle"),
+    pytest.param(
+        [folder("d"), symlink("a", "d/../" * 300), file("a/x")], "circle", id="endless ways"
+    ),
     pytest.param([hardlink("x", "../secret")], "'..'", id="hardlink with dot dot"),
     pytest.param([hardlink("x", "/etc/passwd")], "absolute", id="absolute hardlink"),
     pytest.param([hardlink("x", "")], "root", id="hardlink to the root"),
