@@ -87,7 +87,15 @@ class ManifestInvalid(ImageError):
 
 
 class DigestMismatch(ImageError):
-    """Bytes differ from the digest or the size that they were asked for by."""
+    """Bytes differ from the digest or the size that they were asked for by.
+
+    Attributes:
+        digest: that digest, `sha256:HEX`, or "" where another transfer can't bring other bytes.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, digest: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.digest = digest
 
 
 class BlobInvalid(ImageError):

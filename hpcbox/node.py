@@ -75,7 +75,7 @@ class Order:
 class Site:
     """The settings that the node program needs, from the compiled file."""
 
-    __slots__ = ("access_seconds", "gid", "mounts", "output", "store", "uid", "upper_bytes")
+    __slots__ = ("access_seconds", "gid", "mounts", "output", "sink", "store", "uid", "upper_bytes")
 
     def __init__(self, path: str) -> None:
         try:
@@ -88,6 +88,7 @@ class Site:
             self.access_seconds = int(table["access_seconds"])
             self.upper_bytes = int(table["upper_bytes"])
             self.output = str(table["output"])
+            self.sink = str(table["sink"])
             service_user = str(table["service_user"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NodeSetupFailed(
@@ -260,19 +261,20 @@ def _pull(order: Order, site: Site, request: bytes, audience: Audience) -> str:
 
     Raises:
         Refused: one of the two said why it can't be had.
+        SettingsError: this node can't mount what the site wants its layers to be.
         NodeSetupFailed: one of them died.
     """
     from hpcbox.container import pulling  # noqa: PLC0415 - only when an image is missing
     from hpcbox.rootfs import sinks  # noqa: PLC0415
 
     fetcher_end, writer_end = packets.pair()
-    features = sinks.probe(site.store)
+    form = sinks.choose(sinks.probe(site.store), site.sink)
 
     def fetch(socket: packets.Socket) -> None:
         pulling.fetch(socket, fetcher_end, request, order.settings)
 
     def write(socket: packets.Socket) -> None:
-        pulling.write(socket, writer_end, order.uid, order.settings, features)
+        pulling.write(socket, writer_end, order.uid, order.settings, form)
 
     fetcher = (order.uid, order.gid, order.groups)
     _, reports = _fork(fetcher, fetch, keep=(fetcher_end.fileno(),))

@@ -19,9 +19,9 @@ import time
 
 from hpcbox import kernel
 from hpcbox.container import root
+from hpcbox.rootfs.mounting import LayerMounts
 from hpcbox.store import images
 
-PLACE = "/run/hpcbox/root"
 WARM_RUNS = 3
 
 
@@ -33,10 +33,13 @@ def mounted(store: str, digest: str, uid: int) -> str:
         if record is None:
             raise SystemExit(f"{digest} is not in {store}")
         account = (uid, uid)
-        os.close(root.mount_layers(images.open_layers(store, record), account, account, 0, PLACE))
+        layers = LayerMounts(account, account)
+        for form in images.open_layers(store, record):
+            layers.add(form)
+        os.close(root.stack(layers, account, 0))
     else:
-        kernel.mount(store, PLACE, None, kernel.MS_BIND | kernel.MS_REC)
-    return PLACE
+        kernel.mount(store, root.ROOT, None, kernel.MS_BIND | kernel.MS_REC)
+    return root.ROOT
 
 
 def timed(place: str, command: list[str]) -> float:

@@ -20,6 +20,8 @@ from hpcbox.image.reference import Reference, parse
 from hpcbox.image.registry import RegistrySource
 from hpcbox.image.source import read_exactly
 from hpcbox.image.verified import VerifiedStream
+from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
+from hpcbox.rootfs.squashfs_sink import SquashfsSink
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store.pull import Limits, pull
@@ -30,7 +32,12 @@ if TYPE_CHECKING:
     from hpcbox.store.sink import LayerSink
 
 FLOOR = "floor"
-SINKS: dict[str, Callable[[], LayerSink]] = {"directory": DirectorySink}
+SINKS: dict[str, Callable[[], LayerSink]] = {
+    "index": IndexSink,
+    "erofs": ErofsSink,
+    "squashfs": SquashfsSink,
+    "directory": DirectorySink,
+}
 
 
 def floor(source: RegistrySource, threads: int) -> str:

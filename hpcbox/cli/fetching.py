@@ -6,13 +6,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpcbox.errors import ImageNotFound
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed, path_in_mind
-from hpcbox.image.progress import Noticed, PhaseLines, Progress, Report, as_json
+from hpcbox.image.noting import Noting
+from hpcbox.image.progress import PhaseLines, Progress, Report, as_json
 from hpcbox.image.reference import LocalReference, Reference
 from hpcbox.settings import Settings
 from hpcbox.store import failures, paths, records
@@ -84,9 +86,9 @@ def pulled(
     from hpcbox.store.pull import pull  # noqa: PLC0415
 
     with _signals_as_exceptions():
-        shown = Noticed(report, str(reference))
-        source = source_of(reference, settings, digest, notice=shown.notice)
-        return pull(source, settings.store, sink or DirectorySink(), _limits(settings), shown)
+        named = _named(report, str(reference))
+        source = source_of(reference, settings, digest, notice=named.notice)
+        return pull(source, settings.store, sink or DirectorySink(), _limits(settings), named)
 
 
 def extracted(
@@ -101,9 +103,16 @@ def extracted(
     from hpcbox.rootfs.sources import source_of  # noqa: PLC0415 - as in `pulled`
 
     with _signals_as_exceptions():
-        shown = Noticed(report, str(reference))
-        source = source_of(reference, settings, notice=shown.notice)
-        return extract(source, folder, _limits(settings), shown)
+        named = _named(report, str(reference))
+        source = source_of(reference, settings, notice=named.notice)
+        return extract(source, folder, _limits(settings), named)
+
+
+def _named(report: Report, image: str) -> Noting:
+    """Name the image also while the registry hasn't answered and the pipeline knows no name."""
+    return Noting(
+        lambda progress: report(progress if progress.image else replace(progress, image=image))
+    )
 
 
 def _limits(settings: Settings) -> "Limits":

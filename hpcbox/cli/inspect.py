@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-from contextlib import closing
 from typing import Any
 
 from hpcbox import principals
@@ -11,9 +10,8 @@ from hpcbox.errors import HpcboxError, ImageNotFound, ManifestInvalid, StoreErro
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed
 from hpcbox.image.manifest import Manifest, parse_manifest
+from hpcbox.image.opened import read_config
 from hpcbox.image.progress import size_text
-from hpcbox.image.source import read_exactly
-from hpcbox.image.verified import VerifiedStream
 from hpcbox.rootfs import known_mpi
 from hpcbox.rootfs.mpi import MpiSupport
 from hpcbox.rootfs.sources import source_of
@@ -74,13 +72,7 @@ def _from_source(image: str, settings: Settings) -> dict[str, Any]:
     manifest = parse_manifest(resolved.body, resolved.media_type)
     if not isinstance(manifest, Manifest):
         raise ManifestInvalid("an index came where one platform's manifest was asked for")
-    wanted = manifest.config
-    blob = VerifiedStream(
-        source.open_blob(wanted), wanted.digest, wanted.size_bytes, "image config"
-    )
-    with closing(blob):
-        body = read_exactly(blob, wanted.size_bytes)
-        blob.drain()
+    body = read_config(source, manifest)
     try:
         config = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -21,7 +21,8 @@ from hpcbox.container.root import Refused
 from hpcbox.image import relay
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed
-from hpcbox.image.progress import Noticed, PhaseLines, Progress
+from hpcbox.image.noting import Noting
+from hpcbox.image.progress import PhaseLines, Progress
 from hpcbox.request import wire
 from hpcbox.rootfs import sinks
 from hpcbox.rootfs.sources import source_of
@@ -87,16 +88,16 @@ def fetch(
 
     def report(progress: Progress) -> None:
         # As the user wrote it: the digest that was added says nothing to a reader.
-        named = replace(progress, image=request.image)
-        show(named)
-        packets.send(root, b"N", _event(named))
+        shown = replace(progress, image=request.image)
+        show(shown)
+        packets.send(root, b"N", _event(shown))
 
-    shown = Noticed(report, request.image)
     # All nodes are to use what the client has resolved, if it has.
     digest = Digest.parse(request.digest) if request.digest else None
     # Fetching with the user's credentials, it reaches registries as the user does.
     known = with_user_registries(settings)
-    relay.serve(writer_end, source_of(reference, known, digest, notice=shown.notice), shown)
+    noting = Noting(report)
+    relay.serve(writer_end, source_of(reference, known, digest, notice=noting.notice), noting)
 
 
 def _event(progress: Progress) -> bytes:
@@ -111,11 +112,11 @@ def write(
     fetcher_end: packets.Socket,
     uid: int,
     settings_path: str,
-    features: sinks.Features,
+    form: str,
 ) -> None:
     """Write the fetched image to the store and send root its digest as a D packet.
 
-    `features` is what root has found of this node.
+    `form` is what its layers become (rootfs/sinks.py).
 
     Raises:
         HpcboxError: the image isn't what it promises or the store can't take it.
@@ -124,7 +125,7 @@ def write(
     signal.signal(signal.SIGTERM, _end)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings = load_compiled(settings_path)
-    sink = sinks.sink_for(features, settings.sink)
+    sink = sinks.sink_of(form)
     digest = writer.write(fetcher_end, settings.store, uid, sink, Limits.of(settings))
     packets.send(root, b"D", digest.removeprefix("sha256:").encode())
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from hpcbox.errors import BlobInvalid, LayerRejected, ManifestInvalid
+from hpcbox.errors import BlobInvalid, DigestMismatch, LayerRejected, ManifestInvalid
 from hpcbox.image.compression import decompressed
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Descriptor, ImageConfig, Manifest, parse_config, parse_manifest
 from hpcbox.image.source import ImageSource, Resolved, read_exactly
-from hpcbox.image.verified import VerifiedStream
+from hpcbox.image.verified import VerifiedStream, fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,24 @@ def open_image(source: ImageSource, resolved: Resolved) -> OpenedImage:
     manifest = parse_manifest(resolved.body, resolved.media_type)
     if not isinstance(manifest, Manifest):
         raise ManifestInvalid("an index came where one platform's manifest was asked for")
-    wanted = manifest.config
-    blob = VerifiedStream(
-        source.open_blob(wanted), wanted.digest, wanted.size_bytes, "image config"
-    )
-    with closing(blob):
-        body = read_exactly(blob, wanted.size_bytes)
-        blob.drain()
+    body = read_config(source, manifest)
     config = parse_config(body, len(manifest.layers))
     return OpenedImage(Digest.of(resolved.body), config, body, _bottom_first(config, manifest))
+
+
+def read_config(source: ImageSource, manifest: Manifest) -> bytes:
+    """Return the verified bytes of the config that a manifest names; raises as `open_image`."""
+    wanted = manifest.config
+
+    def fetch() -> bytes:
+        stream = source.open_blob(wanted)
+        blob = VerifiedStream(stream, wanted.digest, wanted.size_bytes, "image config")
+        with closing(blob):
+            body = read_exactly(blob, wanted.size_bytes)
+            blob.drain()
+        return body
+
+    return fetched(wanted.digest, fetch)
 
 
 def _bottom_first(config: ImageConfig, manifest: Manifest) -> tuple[tuple[Digest, Descriptor], ...]:
@@ -72,8 +81,8 @@ def layer_tar(
         tar = VerifiedStream(decompressed(blob), diff_id, None, "layer", on_bytes)
         yield tar
         tar.drain()
-    except (BlobInvalid, LayerRejected):
-        # Bytes that were altered on their way look like a bad layer: the digest tells.
+    except (BlobInvalid, LayerRejected, DigestMismatch):
+        # Bytes that were altered on their way look like a bad layer: the blob's digest tells.
         blob.drain()
         raise
     blob.drain()

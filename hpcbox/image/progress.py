@@ -3,9 +3,8 @@
 `meter.py` makes the values. `hpcbox pull --json` prints each as one JSON object (`as_json`).
 """
 
-import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpcbox.errors import one_line, shorten
@@ -38,7 +37,7 @@ class Progress:
         others_done: bytes that other pulls have of the layers that this one waits for.
         others_total: bytes of those layers.
         stored_bytes: what the image takes of the disk; 0 until it is ready.
-        notice: why the source lets this pull wait, as `the registry asks to wait 30 s`, or "".
+        note: why the registry lets the pull wait, as `the registry asks to wait 20 s`, or empty.
     """
 
     phase: str
@@ -53,7 +52,7 @@ class Progress:
     others_done: int = 0
     others_total: int = 0
     stored_bytes: int = 0
-    notice: str = ""
+    note: str = ""
 
     def seconds_left(self) -> float | None:
         """Return how long the bytes that are missing will take at the present rate, if it has one.
@@ -147,8 +146,8 @@ _PHASE_TEXTS: dict[str, Callable[[Progress], _Text]] = {
 
 
 def _silence(progress: Progress, what: str) -> list[str]:
-    if progress.notice:
-        return [progress.notice]
+    if progress.note:
+        return [progress.note]
     if progress.idle_seconds < _SILENT_SECONDS:
         return []
     return [f"{what} for {progress.idle_seconds:.0f} s"]
@@ -174,56 +173,28 @@ def _fitted(head: str, image: str, details: list[str], tail: list[str], width: i
     return head[: max(width, 0)]
 
 
-class Noticed:
-    """Passes a pull's progress on together with its name and what its source says of waits."""
-
-    def __init__(self, report: Report, image: str) -> None:
-        """Pass on to `report`; `image` names the pull until its pipeline has a name for it."""
-        self._report = report
-        self._last = Progress("resolving", image)
-        self._notice = ""
-        # Progress and notices come from different threads.
-        self._lock = threading.Lock()
-
-    def __call__(self, progress: Progress) -> None:
-        """Report; a notice lasts until something comes or another phase begins."""
-        with self._lock:
-            last = self._last
-            if (progress.phase, progress.bytes_done) != (last.phase, last.bytes_done):
-                self._notice = ""
-            self._last = replace(progress, image=progress.image or last.image, notice=self._notice)
-            self._report(self._last)
-
-    def notice(self, text: str) -> None:
-        """Report why the pull waits."""
-        with self._lock:
-            self._notice = text
-            self._last = replace(self._last, notice=text)
-            self._report(self._last)
-
-
 class PhaseLines:
     """Reports for readers who can't be shown a changing line: one line a phase.
 
-    A long phase gets another line now and then, and one for each notice, so that it never looks
+    A long phase gets another line now and then, and one for each note, so that it never looks
     hung; a short one that is none of the reader's business gets none.
     """
 
     def __init__(self, write: Callable[[str], None], *, interval_seconds: float = 10.0) -> None:
         self._write = write
         self._interval_seconds = interval_seconds
-        self._phase = ("", "")
+        self._phase = self._note = ""
         self._written_at = 0.0
 
     def __call__(self, progress: Progress) -> None:
         """Write the line of this progress if it is time for one."""
-        phase = (progress.phase, progress.notice)
-        if phase != self._phase and (phase[0] != self._phase[0] or progress.notice):
+        if (progress.phase, progress.note) != (self._phase, self._note):
             if progress.phase in _SHORT_PHASES and progress.idle_seconds < _LASTING_SECONDS:
                 return
         elif progress.seconds - self._written_at < self._interval_seconds:
             return
-        self._phase, self._written_at = phase, progress.seconds
+        self._phase, self._written_at = progress.phase, progress.seconds
+        self._note = progress.note
         self._write(progress.line())
 
 

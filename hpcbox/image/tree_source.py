@@ -5,50 +5,103 @@ nothing of it has to be kept; a tree that changes in between is found out by its
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from typing import Protocol
 
-from hpcbox.errors import ImageTooLarge, ManifestInvalid, shorten
+from hpcbox.errors import DigestMismatch, ImageTooLarge, ManifestInvalid, shorten
 from hpcbox.image import layer_tar, local_file, made_manifest, media_types
 from hpcbox.image.digest import Digest
 from hpcbox.image.layer_tar import Entry, Tree, Walk
-from hpcbox.image.manifest import Descriptor
+from hpcbox.image.manifest import Descriptor, Manifest, parse_manifest
 from hpcbox.image.progress import size_text
 from hpcbox.image.reference import FILE, LocalReference
+from hpcbox.image.retrying import Notice, silent
 from hpcbox.image.source import Bytes, ByteStream, Resolved
 
 _ENVIRONMENT = b"etc/environment"
+_NOTICE_SECONDS = 5.0
 _MAXIMUM_ENVIRONMENT_BYTES = 2**16
+
+
+class Known(Protocol):
+    """Remembers what a tree became, so that it need not be read for its digest again."""
+
+    def recall(self) -> tuple[bytes, bytes] | None:
+        """Return manifest and config, or None."""
+
+    def remember(self, manifest: bytes, config: bytes) -> None:
+        """Keep them."""
+
+    def forget(self) -> None:
+        """Drop them: they were wrong."""
 
 
 class TreeSource:
     """The image of a tree."""
 
-    def __init__(self, reference: LocalReference, tree: Tree, limits: tuple[int, int]) -> None:
-        """Take a tree; `limits` are the most bytes and entries that it may have."""
+    def __init__(
+        self,
+        reference: LocalReference,
+        tree: Tree,
+        limits: tuple[int, int],
+        known: Known | None = None,
+        *,
+        notice: Notice = silent,
+    ) -> None:
+        """Take a tree; `limits` are the most bytes and entries that it may have.
+
+        `notice` is told now and then how much of it has been read.
+        """
+        self._notice = notice
         self._reference = reference
+        self._known = known
         self._tree = tree
         self._limits = limits
         self._layer: Digest | None = None
         self._config = b""
 
     def resolve(self) -> Resolved:
-        """Read the tree and return the manifest made for it.
+        """Return the manifest made for the tree, which is read for it unless it is known.
 
         Raises:
             HpcboxError: it can't be read, or is too large.
         """
-        digest, size = hashlib.sha256(), 0
+        body = self._recalled() or self._read()
+        form = "file" if self._reference.form == FILE else self._reference.form.removesuffix(":")
+        path, text = self._reference.location, str(self._reference)
+        return Resolved(body, media_types.OCI_MANIFEST, form, path, text)
+
+    def _recalled(self) -> bytes | None:
+        known = self._known.recall() if self._known else None
+        if known is None:
+            return None
+        body, config = known
+        try:
+            manifest = parse_manifest(body, media_types.OCI_MANIFEST)
+        except ManifestInvalid:
+            return None
+        if not isinstance(manifest, Manifest) or len(manifest.layers) != 1:
+            return None
+        self._config, self._layer = config, manifest.layers[0].digest
+        return body
+
+    def _read(self) -> bytes:
+        digest, size, told = hashlib.sha256(), 0, time.monotonic()
         with closing(_Noting(self._tree.walk(), self._limits)) as walk:
             for piece in layer_tar.pieces(walk):
                 size += len(piece)
                 digest.update(piece)
+                if time.monotonic() - told > _NOTICE_SECONDS:
+                    told = time.monotonic()
+                    self._notice(f"reading for its digest, {size_text(size)} so far")
         self._layer = Digest(digest.hexdigest())
         self._config = made_manifest.config_body(self._layer, walk.environment())
         body = made_manifest.manifest_body(self._config, [(self._layer, size)])
-        form = "file" if self._reference.form == FILE else self._reference.form.removesuffix(":")
-        path, text = self._reference.location, str(self._reference)
-        return Resolved(body, media_types.OCI_MANIFEST, form, path, text)
+        if self._known:
+            self._known.remember(body, self._config)
+        return body
 
     def open_blob(self, descriptor: Descriptor) -> ByteStream:
         """Begin to read the config, or the tree once more.
@@ -59,7 +112,7 @@ class TreeSource:
         if descriptor.digest == Digest.of(self._config):
             return Bytes(self._config)
         self._check(descriptor)
-        return _TarStream(self._tree.walk(), descriptor.digest, self._reference.location)
+        return _TarStream(self._tree.walk(), descriptor.digest, self._changed)
 
     def read_windows(
         self, descriptor: Descriptor, windows: Sequence[tuple[int, int]]
@@ -68,6 +121,11 @@ class TreeSource:
         self._check(descriptor)
         with closing(self._tree.walk()) as walk:
             return layer_tar.windows_of(walk, windows)
+
+    def _changed(self) -> DigestMismatch:
+        if self._known:
+            self._known.forget()
+        return local_file.changed(self._reference.location)
 
     def _check(self, descriptor: Descriptor) -> None:
         if descriptor.digest != self._layer:
@@ -128,10 +186,10 @@ class _Noting:
 class _TarStream:
     """The tar of a tree, which must be the one that was promised."""
 
-    def __init__(self, walk: Walk, promised: Digest, path: str) -> None:
+    def __init__(self, walk: Walk, promised: Digest, changed: Callable[[], DigestMismatch]) -> None:
         self._walk = walk
         self._promised = promised
-        self._path = path
+        self._changed = changed
         self._pieces = layer_tar.pieces(walk)
         self._hash = hashlib.sha256()
         self._waiting = b""
@@ -148,7 +206,7 @@ class _TarStream:
             count += len(piece)
         joined = b"".join(collected)
         if not joined and Digest(self._hash.hexdigest()) != self._promised:
-            raise local_file.changed(self._path)
+            raise self._changed()
         self._waiting = joined[size:]
         return joined[:size]
 

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import TypeVar
 
 from hpcbox.errors import DigestMismatch
 from hpcbox.image.digest import Digest
 from hpcbox.image.source import ByteStream
+
+_Fetched = TypeVar("_Fetched")
 
 
 class VerifiedStream:
@@ -81,4 +84,20 @@ class VerifiedStream:
         return DigestMismatch(
             f"{self._what} {self._digest} is not what was asked for: {reason}",
             hint="nothing of it was kept; where it lies, or something on its way, alters it",
+            digest=str(self._digest),
         )
+
+
+def fetched(digest: Digest, fetch: Callable[[], _Fetched]) -> _Fetched:
+    """Call `fetch`, and once more when bytes of this digest were altered on their way.
+
+    Raises:
+        DigestMismatch: they were altered both times, or are what somebody has made a wrong digest
+            for.
+    """
+    try:
+        return fetch()
+    except DigestMismatch as error:
+        if error.digest != str(digest):
+            raise
+    return fetch()

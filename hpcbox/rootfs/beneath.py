@@ -22,7 +22,8 @@ MAXIMUM_DEPTH = 256
 _MAXIMUM_PATH = 4095
 _MAXIMUM_NAME = 255
 _MAXIMUM_SYMLINKS = 40
-_MAXIMUM_STEPS = 2 * MAXIMUM_DEPTH
+# Forty targets of four kilobytes could keep us busy for a second, for each entry anew.
+_MAXIMUM_STEPS = 4 * MAXIMUM_DEPTH
 _CACHED = 64
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_MAGICLINKS | kernel.RESOLVE_NO_SYMLINKS
@@ -67,6 +68,41 @@ def rejected(entry: bytes, reason: str) -> LayerRejected:
     return LayerRejected(os.fsdecode(entry), reason)
 
 
+class Walk:
+    """Counts what it takes to follow an entry's path through symlinks, and ends it in time.
+
+    Attributes:
+        symlinks: how many have been followed.
+    """
+
+    __slots__ = ("_entry", "_steps", "symlinks")
+
+    def __init__(self, entry: bytes) -> None:
+        self._entry = entry
+        self._steps = 0
+        self.symlinks = 0
+
+    def step(self) -> None:
+        """Count a part of the path, or of a symlink's target.
+
+        Raises:
+            LayerRejected: these are too many.
+        """
+        self._steps += 1
+        if self._steps > _MAXIMUM_STEPS:
+            raise rejected(self._entry, "its path and the symlinks on it have too many parts")
+
+    def follow(self) -> None:
+        """Count a symlink.
+
+        Raises:
+            LayerRejected: these are too many.
+        """
+        self.symlinks += 1
+        if self.symlinks > _MAXIMUM_SYMLINKS:
+            raise rejected(self._entry, "the symlinks on its path lead in a circle")
+
+
 def walk(
     path: bytes, entry: bytes, step: Callable[[list[bytes], bytes, bool], bytes | None]
 ) -> bytes:
@@ -76,29 +112,26 @@ def walk(
     target if that part is a symlink, None if it is a folder. `entry` is for errors.
 
     Raises:
-        LayerRejected: the path leads out of the root, or in a circle.
+        LayerRejected: the path leads out of the root, in a circle, or on too long a way.
     """
     real: list[bytes] = []
     left = path.split(b"/")[::-1]
-    symlinks = steps = 0
+    count = Walk(entry)
     while left:
         part = left.pop()
+        count.step()
         if part in (b"", b"."):
             continue
-        steps += 1
-        # A layer of a million such paths would take days.
-        if symlinks > _MAXIMUM_SYMLINKS or steps > _MAXIMUM_STEPS:
-            raise rejected(entry, "the symlinks on its path lead in a circle")
         if part == b"..":
             if not real:
                 raise rejected(entry, "a symlink on its path leads out of the image")
             real.pop()
             continue
-        target = step(real, part, symlinks > 0)
+        target = step(real, part, count.symlinks > 0)
         if target is None:
             real.append(part)
             continue
-        symlinks += 1
+        count.follow()
         if target.startswith(b"/"):
             real.clear()
         left += target.split(b"/")[::-1]

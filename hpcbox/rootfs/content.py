@@ -5,11 +5,18 @@ from collections.abc import Iterable
 
 from hpcbox.image.source import ByteStream
 
+_READ_ONLY = 0o444
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 2**18
 _FLUSH_BYTES = 2**20
 _PAGE = 4096
 # Shorter runs of zeros are cheaper written than left out.
 _LEAST_HOLE = 2**14
+
+
+def new_file(path: str) -> int:
+    """Return a descriptor of a new file of a layer, for reading and writing."""
+    return os.open(path, _NEW, _READ_ONLY)
 
 
 class KeptStream:

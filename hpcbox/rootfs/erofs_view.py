@@ -1,30 +1,20 @@
-"""A layer that is an erofs image, read without mounting it; see layer_view.py.
+"""A layer that is an erofs image, read without mounting it; see layer_view.py."""
 
-Folders are read as a whole and the last ones are kept: a lookup costs a few microseconds.
-"""
-
-import errno
 import os
 import stat
-from collections import OrderedDict
-from collections.abc import Iterator
 
 from hpcbox.rootfs import erofs_format as erofs
 from hpcbox.rootfs.erofs_inode import HOLE, Inode, Inodes, Piece, damaged
+from hpcbox.rootfs.image_folder import FolderCache, copy_in_memory, is_opaque
 from hpcbox.rootfs.tree import FOLDER, SYMLINK, Node
 
 _ENTRY_BYTES = erofs.ENTRY.size
 _PREFIXES = {erofs.USER_INDEX: erofs.USER_PREFIX, 4: b"trusted.", 6: b"security."}
-_OPAQUE = b"user.overlay.opaque"
-_OVERLAY = b"user.overlay."
 _MAXIMUM_TARGET = 4096
-_KEPT_FOLDERS = 64
-# Copies of files are held in memory; libraries and databases of packages are far smaller.
-_MAXIMUM_COPY = 256 * 2**20
 
 
 class ErofsImage:
-    """An image by the descriptors of its files, which stay the caller's.
+    """An image by the descriptors of its files, which stay the caller's; see image_folder.Image.
 
     Attributes:
         root: number of the root's inode.
@@ -40,7 +30,7 @@ class ErofsImage:
         self.inodes = Inodes(files)
         self.root = self.inodes.root
         self._files = files
-        self._folders: OrderedDict[int, dict[bytes, int]] = OrderedDict()
+        self._folders = FolderCache()
 
     def node(self, number: int) -> Node:
         """Return an inode as a node without children and xattrs.
@@ -57,7 +47,7 @@ class ErofsImage:
                 raise damaged("a symlink has a length that none can have")
             node.target = self.content(inode)
         elif node.kind == FOLDER:
-            node.is_opaque = self.xattrs(number).get(_OPAQUE) == b"y"
+            node.is_opaque = is_opaque(self.xattrs(number))
         return node
 
     def content(self, inode: Inode) -> bytes:
@@ -77,23 +67,7 @@ class ErofsImage:
         Raises:
             StoreError: the image is damaged, or this is no folder.
         """
-        known = self._folders.get(number)
-        if known is not None:
-            self._folders.move_to_end(number)
-            return known
-        inode = self.inodes.inode(number)
-        if not stat.S_ISDIR(inode.mode):
-            raise damaged("a folder is none")
-        content = self.content(inode)
-        found: dict[bytes, int] = {}
-        for start in range(0, len(content), self.inodes.block_bytes):
-            _read_block(content[start : start + self.inodes.block_bytes], found)
-        found.pop(b".", None)
-        found.pop(b"..", None)
-        self._folders[number] = found
-        if len(self._folders) > _KEPT_FOLDERS:
-            self._folders.popitem(last=False)
-        return found
+        return self._folders.get(number, self._read_names)
 
     def xattrs(self, number: int) -> dict[bytes, bytes]:
         """Return the extended attributes of an inode, all of them.
@@ -127,77 +101,24 @@ class ErofsImage:
             StoreError: the image is damaged.
         """
         inode = self.inodes.inode(number)
-        if not stat.S_ISREG(inode.mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        if inode.size > _MAXIMUM_COPY:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        copy = os.memfd_create("hpcbox", os.MFD_CLOEXEC)
-        try:
-            self.copy(number, copy)
-            os.lseek(copy, 0, os.SEEK_SET)
-        except BaseException:
-            os.close(copy)
-            raise
-        return copy
+        kind = stat.S_IFMT(inode.mode)
+        return copy_in_memory(kind, inode.size, lambda copy: self.copy(number, copy))
 
     def copy(self, number: int, target: int) -> None:
         """Append a file's content to a file; see LayerFolder."""
         copy_pieces(self._files, self.inodes.pieces(self.inodes.inode(number)), target)
 
-
-class ErofsFolder:
-    """A folder of an image; see LayerFolder."""
-
-    def __init__(self, image: ErofsImage, number: int) -> None:
-        self._image = image
-        self._number = number
-
-    def itself(self) -> Node:
-        """Return what the folder is, with its `is_opaque`."""
-        return self._image.node(self._number)
-
-    def look(self, name: bytes) -> Node | None:
-        """Return what has a name in it, a whiteout too, or None."""
-        number = self._image.names(self._number).get(name)
-        return None if number is None else self._image.node(number)
-
-    def names(self) -> Iterator[bytes]:
-        """Yield the names in it, whiteouts too, in no order."""
-        yield from self._image.names(self._number)
-
-    def enter(self, name: bytes) -> "ErofsFolder":
-        """Return a folder in it, to be closed by the caller."""
-        return ErofsFolder(self._image, self._inside(name))
-
-    def xattrs(self, name: bytes) -> dict[bytes, bytes]:
-        """Return the user's extended attributes of a name in it."""
-        return user_xattrs(self._image.xattrs(self._inside(name)))
-
-    def open(self, name: bytes) -> int:
-        """Open a copy of a file in it for reading; the descriptor is the caller's."""
-        return self._image.open(self._inside(name))
-
-    def copy(self, name: bytes, target: int) -> None:
-        """Append the content of a file in it to a file."""
-        self._image.copy(self._inside(name), target)
-
-    def close(self) -> None:
-        """Do nothing: the image's files are the form's."""
-
-    def _inside(self, name: bytes) -> int:
-        number = self._image.names(self._number).get(name)
-        if number is None:
-            raise FileNotFoundError
-        return number
-
-
-def user_xattrs(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return those of the attributes that are the image's own: neither ours nor the kernel's."""
-    return {
-        name: value
-        for name, value in xattrs.items()
-        if name.startswith(b"user.") and not name.startswith(_OVERLAY)
-    }
+    def _read_names(self, number: int) -> dict[bytes, int]:
+        inode = self.inodes.inode(number)
+        if not stat.S_ISDIR(inode.mode):
+            raise damaged("a folder is none")
+        content = self.content(inode)
+        found: dict[bytes, int] = {}
+        for start in range(0, len(content), self.inodes.block_bytes):
+            _read_block(content[start : start + self.inodes.block_bytes], found)
+        found.pop(b".", None)
+        found.pop(b"..", None)
+        return found
 
 
 def copy_pieces(files: list[int], pieces: list[Piece], target: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import erofs_writer, tar
-from hpcbox.rootfs.content import ContentFile, KeptStream
+from hpcbox.rootfs.content import ContentFile, KeptStream, new_file
 from hpcbox.rootfs.growing import LayerTree
 from hpcbox.rootfs.settled import SettlingSink
 from hpcbox.rootfs.tree import EXTRA, Node
@@ -19,9 +19,6 @@ IMAGE = "image.erofs"
 TAR_FILE = "data.1"
 EXTRA_FILE = "data.2"
 """The files of a layer's folder; store/paths.py lists its forms."""
-
-_READ_ONLY = 0o444
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class IndexSink(SettlingSink):
@@ -118,8 +115,3 @@ def grown(
         if node is not None and node.size_bytes:
             place(node, entry, reader)
     return tree, entries
-
-
-def new_file(path: str) -> int:
-    """Return a descriptor of a new file of a layer, for reading and writing."""
-    return os.open(path, _NEW, _READ_ONLY)

@@ -1,8 +1,8 @@
 """One layer as its readers see it, whatever form it has: names, kinds, modes, bytes of files.
 
 Reads by descriptor, without mounting: the service user may not mount, and to know what stands at a
-few names this is cheaper anyway. Symlinks are never followed here. erofs_view.py reads layers that
-are erofs images.
+few names this is cheaper anyway. Symlinks are never followed here. erofs_view.py and
+squashfs_view.py read layers that are file system images.
 """
 
 import os
@@ -10,10 +10,10 @@ import stat
 from collections.abc import Iterator
 from typing import Protocol, Self
 
-from hpcbox.errors import StoreError
 from hpcbox.rootfs import whiteouts
 from hpcbox.rootfs.erofs_inode import Piece
-from hpcbox.rootfs.erofs_view import ErofsFolder, ErofsImage, copy_pieces
+from hpcbox.rootfs.erofs_view import ErofsImage, copy_pieces
+from hpcbox.rootfs.image_folder import Image, ImageFolder
 from hpcbox.rootfs.tree import SYMLINK, Node
 from hpcbox.store.opened_layer import DIRECTORY, EROFS, OpenedLayer
 
@@ -70,14 +70,21 @@ def opened(form: OpenedLayer) -> LayerFolder:
     """Return the root of a layer; the form stays the caller's, and open as long as this is used.
 
     Raises:
-        StoreError: the layer is damaged, or has a form that can't be read without mounting it.
+        StoreError: the layer is damaged.
     """
     if form.kind == DIRECTORY:
         return DirectoryFolder(os.open(".", _READ_FOLDER, dir_fd=form.descriptors[0]))
+    image = _image(form)
+    return ImageFolder(image, image.root)
+
+
+def _image(form: OpenedLayer) -> Image:
     if form.kind == EROFS:
-        image = ErofsImage(form.descriptors)
-        return ErofsFolder(image, image.root)
-    raise StoreError("a squashfs layer can only be read where it is mounted")
+        return ErofsImage(form.descriptors)
+    # Loads the decompressor, which nothing else here needs.
+    from hpcbox.rootfs.squashfs_view import SquashfsImage  # noqa: PLC0415
+
+    return SquashfsImage(form.descriptors[0])
 
 
 class DirectoryFolder:

@@ -15,19 +15,18 @@ and never come here. The rules stand here once; the forms bring a copy that can 
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Protocol
 
 from hpcbox.errors import LayerRejected
 from hpcbox.rootfs import policy, stack
-from hpcbox.rootfs.beneath import clean, rejected
+from hpcbox.rootfs.beneath import Walk, clean, rejected
 from hpcbox.rootfs.layer_view import Folder
 from hpcbox.rootfs.stack import Stack
+from hpcbox.rootfs.trail import Trail
 from hpcbox.rootfs.tree import FOLDER, SYMLINK, Node
 from hpcbox.store.opened_layer import OpenedLayer, open_layer
 from hpcbox.store.sink import Needs
-
-_MAXIMUM_SYMLINKS = 40
 
 
 class LayerCopy(Protocol):
@@ -72,11 +71,11 @@ def opened(layer_folders: Sequence[int]) -> Iterator[list[OpenedLayer]]:
     Raises:
         OSError: one can't be opened.
     """
-    with ExitStack() as closing:
+    with ExitStack() as closing_all:
         found = []
         for layer in layer_folders:
             found.append(open_layer(layer))
-            closing.callback(found[-1].close)
+            closing_all.callback(found[-1].close)
         yield found
 
 
@@ -91,9 +90,13 @@ def fits(needs: Needs, below: Sequence[int]) -> bool:
     """
     linked = set(needs.linked_folders)
     fitting = not needs.links
-    with opened(below) as below_forms, stack.opened(below_forms) as under:
-        for folder in needs.folders:
-            found = under.look(os.fsencode(folder)) if below else None
+    with (
+        opened(below) as below_forms,
+        stack.opened(below_forms) as under,
+        closing(Trail(under)) as trail,
+    ):
+        for folder in _near_each_other(needs.folders):
+            found = trail.look(os.fsencode(folder)) if below else None
             if found is None and folder in linked:
                 raise _leads_nowhere(os.fsencode(folder))
             if found is None:
@@ -123,13 +126,17 @@ class _Settling:
         self._needs = needs
         self._copy = copy
         self._below = below
+        self._trail = Trail(below)
+        # Folders of the image by the path that was asked for, without symlinks.
+        self._real_paths: dict[bytes, bytes] = {}
 
     def run(self) -> None:
         linked = set(self._needs.linked_folders)
-        for folder in self._needs.folders:
-            self._settle_folder(os.fsencode(folder), must_exist=folder in linked)
-        for name, target in self._needs.links:
-            self._settle_link(os.fsencode(name), clean(os.fsencode(target), os.fsencode(name)))
+        with closing(self._trail):
+            for folder in _near_each_other(self._needs.folders):
+                self._settle_folder(os.fsencode(folder), must_exist=folder in linked)
+            for name, target in self._needs.links:
+                self._settle_link(os.fsencode(name), clean(os.fsencode(target), os.fsencode(name)))
 
     def _settle_folder(self, folder: bytes, *, must_exist: bool) -> None:
         parent, _, name = folder.rpartition(b"/")
@@ -137,7 +144,7 @@ class _Settling:
         if not self._copy.has_folder(real):
             # It went along when the folder that holds it was moved onto another.
             return
-        found = self._below.look(real)
+        found = self._trail.look(real)
         if found is None and must_exist:
             raise _leads_nowhere(folder)
         if found is not None and found.kind == FOLDER:
@@ -145,14 +152,16 @@ class _Settling:
         elif found is not None and found.kind == SYMLINK:
             # What lies in it goes where the symlink of its name below leads.
             self._copy.take(real)
+            self._real_paths.clear()
             target = self._resolved(real, folder)
             self._ensure(target)
             self._copy.merge(target)
+            self._real_paths.clear()
 
     def _settle_link(self, name: bytes, target: bytes) -> None:
         target_parent, _, target_name = target.rpartition(b"/")
         real = _joined(self._resolved(target_parent, name), target_name)
-        found = self._below.look(real)
+        found = self._trail.look(real)
         if found is None or found.kind == FOLDER:
             raise rejected(name, f"a hardlink to '{os.fsdecode(target)}', which no layer has")
         parent, _, link_name = name.rpartition(b"/")
@@ -164,11 +173,22 @@ class _Settling:
 
     def _resolved(self, folder: bytes, entry: bytes) -> bytes:
         """Return the real path of a folder of the whole stack, this layer on top."""
-        real: list[bytes] = []
-        left = folder.split(b"/")[::-1]
-        symlinks = 0
+        if not folder:
+            return b""
+        real = self._real_paths.get(folder)
+        if real is None:
+            parent, _, name = folder.rpartition(b"/")
+            real = self._walked(self._resolved(parent, entry), name, entry)
+            self._real_paths[folder] = real
+        return real
+
+    def _walked(self, start: bytes, name: bytes, entry: bytes) -> bytes:
+        real = start.split(b"/") if start else []
+        left = [name]
+        walk = Walk(entry)
         while left:
             part = left.pop()
+            walk.step()
             if part in (b"", b"."):
                 continue
             if part == b"..":
@@ -176,16 +196,18 @@ class _Settling:
                     raise rejected(entry, "a symlink below it leads out of the image")
                 real.pop()
                 continue
-            found = self._look_in_whole(b"/".join([*real, part]))
+            path = b"/".join([*real, part])
+            if self._copy.has_folder(path):
+                real.append(part)
+                continue
+            found = self._look_in_whole(path)
             if found is None or found.kind not in (FOLDER, SYMLINK):
-                shown = os.fsdecode(b"/".join([*real, part]))
+                shown = os.fsdecode(path)
                 raise rejected(entry, f"its path leads to '{shown}', which is no folder")
             if found.kind == FOLDER:
                 real.append(part)
                 continue
-            symlinks += 1
-            if symlinks > _MAXIMUM_SYMLINKS:
-                raise rejected(entry, "the symlinks on its path lead in a circle")
+            walk.follow()
             if found.target.startswith(b"/"):
                 real.clear()
             left += found.target.split(b"/")[::-1]
@@ -207,9 +229,14 @@ class _Settling:
             if self._copy.has_folder(path):
                 continue
             self._copy.make_folder(path)
-            found = self._below.look(path)
+            found = self._trail.look(path)
             if found is not None:
                 self._copy.dress(path, found)
+
+
+def _near_each_other(folders: Sequence[str]) -> list[str]:
+    """Return paths so that each comes after its parent, and next to what lies beside it."""
+    return sorted(folders, key=lambda folder: folder.split("/"))
 
 
 def _leads_nowhere(folder: bytes) -> LayerRejected:

@@ -1,14 +1,17 @@
-"""The settled form of a layer (settle.py), in a layer folder of its own: folder or erofs image."""
+"""The settled form of a layer (settle.py), in a layer folder of its own: folder or image."""
 
 import os
 from collections.abc import Sequence
 
-from hpcbox.errors import StoreError
+from hpcbox.rootfs.erofs_copy import ErofsCopy
 from hpcbox.rootfs.folder_copy import FolderCopy
 from hpcbox.rootfs.settle import fits, opened, settle
+from hpcbox.rootfs.squashfs_copy import SquashfsCopy
 from hpcbox.rootfs.tree_copy import TreeCopy
-from hpcbox.store.opened_layer import DIRECTORY, EROFS
+from hpcbox.store.opened_layer import DIRECTORY, EROFS, SQUASHFS
 from hpcbox.store.sink import Needs
+
+_COPIES: dict[bytes, type[TreeCopy]] = {EROFS: ErofsCopy, SQUASHFS: SquashfsCopy}
 
 
 class SettlingSink:
@@ -41,9 +44,7 @@ def make(needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
             with FolderCopy(f"{folder}/fs") as copy:
                 copy.fill(form.descriptors[0])
                 settle(needs, copy, forms[:-1])
-        elif form.kind == EROFS:
-            with TreeCopy(folder) as tree:
+        else:
+            with _COPIES[form.kind](folder) as tree:
                 tree.fill(layer, form.descriptors)
                 settle(needs, tree, forms[:-1])
-        else:
-            raise StoreError("a squashfs layer cannot be copied for other layers below it")

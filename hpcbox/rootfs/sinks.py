@@ -85,23 +85,18 @@ def choose(features: Features, wanted: str = AUTO) -> str:
     if wanted == AUTO:
         return forms[0]
     if wanted not in forms:
-        oldest = ".".join(map(str, _OLDEST[wanted]))
         raise SettingsError(
             f"this node can't mount layers of the form '{wanted}', which the setting sink demands: "
-            f"they need Linux {oldest} with erofs, and loop devices or, from Linux 6.12, a store "
-            "on a disk",
+            "index needs Linux 6.4, erofs Linux 5.19, both of them erofs in the kernel, and loop "
+            "devices or, from Linux 6.12, a store on a disk",
             hint='set sink = "auto"',
         )
     return wanted
 
 
-def sink_for(features: Features, wanted: str) -> LayerSink:
-    """Return what makes layers of the form that is chosen.
-
-    Raises:
-        SettingsError: as `choose` does.
-    """
-    return _SINKS[choose(features, wanted)]()
+def sink_of(form: str) -> LayerSink:
+    """Return what makes layers of a form that `choose` has returned."""
+    return _SINKS[form]()
 
 
 def own_sink(settings: Settings) -> LayerSink:
@@ -114,7 +109,7 @@ def own_sink(settings: Settings) -> LayerSink:
     """
     if os.geteuid() != 0 or not settings.service_user:
         return DirectorySink()
-    return sink_for(probe(settings.store), settings.sink)
+    return sink_of(choose(probe(settings.store), settings.sink))
 
 
 def _mounts(features: Features, oldest: tuple[int, int]) -> bool:

@@ -5,6 +5,8 @@ relay carries the bytes to the store's writer. It stands here because a user's e
 what reads the store's own.
 """
 
+import os
+
 from hpcbox.errors import DigestMismatch, RequestError, shorten
 from hpcbox.image import reference as grammar
 from hpcbox.image.digest import Digest
@@ -46,11 +48,11 @@ def source_of(
         from hpcbox.image.oci_layout import OciLayoutSource  # noqa: PLC0415
 
         return OciLayoutSource(reference, digest=digest)
-    source = _made(reference, settings)
+    source = _made(reference, settings, notice)
     return source if digest is None else _Pinned(source, digest)
 
 
-def _made(reference: LocalReference, settings: Settings) -> ImageSource:
+def _made(reference: LocalReference, settings: Settings, notice: Notice) -> ImageSource:
     """Return a source whose manifest is made by hpcbox."""
     if reference.form == grammar.DOCKER_ARCHIVE:
         from hpcbox.image.docker_archive import DockerArchiveSource  # noqa: PLC0415
@@ -60,13 +62,15 @@ def _made(reference: LocalReference, settings: Settings) -> ImageSource:
     from hpcbox.image.squashfs_tree import SquashfsTree  # noqa: PLC0415
     from hpcbox.image.tree_source import TreeSource  # noqa: PLC0415
     from hpcbox.rootfs.erofs_tree import ErofsTree  # noqa: PLC0415
+    from hpcbox.rootfs.known_files import KnownFile  # noqa: PLC0415
 
+    path = reference.location
     limits = (settings.max_image_bytes, settings.max_entries)
-    if reference.form == grammar.FILE and reference.location.lower().endswith(".erofs"):
-        return TreeSource(reference, ErofsTree(reference.location), limits)
     if reference.form == grammar.FOLDER:
-        return TreeSource(reference, FolderTree(reference.location), limits)
-    return TreeSource(reference, SquashfsTree(reference.location, settings.max_entries), limits)
+        return TreeSource(reference, FolderTree(path), limits, notice=notice)
+    is_erofs = path.lower().endswith(".erofs")
+    tree = ErofsTree(path) if is_erofs else SquashfsTree(path, settings.max_entries)
+    return TreeSource(reference, tree, limits, KnownFile(path, os.environ), notice=notice)
 
 
 def _pinned(reference: Reference, digest: Digest | None) -> Reference:

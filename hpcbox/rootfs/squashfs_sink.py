@@ -4,7 +4,9 @@ import os
 
 from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import squashfs_writer, tar
-from hpcbox.rootfs.layer_image import grown, new_file
+from hpcbox.rootfs.content import new_file
+from hpcbox.rootfs.layer_image import grown
+from hpcbox.rootfs.settled import SettlingSink
 from hpcbox.rootfs.squashfs_blocks import BlockWriter
 from hpcbox.rootfs.tree import Node
 from hpcbox.store.sink import Budget, Unpacked
@@ -14,7 +16,7 @@ IMAGE = "image.squashfs"
 _BUFFER_BYTES = 2**20
 
 
-class SquashfsSink:
+class SquashfsSink(SettlingSink):
     """Makes one squashfs image that holds everything: few bytes on disk, zstd to read them.
 
     Written by our own code, as erofs is: sqfstar(1) knows neither whiteouts nor entries that

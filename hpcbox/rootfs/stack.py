@@ -36,6 +36,10 @@ class Stack:
     def __init__(self, layers: Sequence[LayerFolder]) -> None:
         self._top_first = list(reversed(layers))
 
+    def top_first(self) -> list[LayerFolder]:
+        """Return the layers' root folders, which stay whose they are."""
+        return self._top_first
+
     def look(self, path: bytes) -> Node | None:
         """Return what stands at a path (b"" is the root), or None."""
         return _look(self._top_first, path)
@@ -62,10 +66,7 @@ class Stack:
         Raises:
             OSError: there is no such folder.
         """
-        with ExitStack() as opened:
-            folders = self._top_first
-            for part in path.split(b"/") if path else ():
-                folders = _descend(folders, part, opened)
+        with _merged(self._top_first, path) as folders:
             if not folders:
                 raise FileNotFoundError
             # Name → whether it is shown: a whiteout hides its name in the layers below.
@@ -93,15 +94,29 @@ def _look(top_first: Sequence[_Any], path: bytes) -> Node | None:
 
 @contextmanager
 def _holding(top_first: Sequence[_Any], path: bytes) -> Iterator[tuple[_Any, bytes, Node] | None]:
-    *parents, last = path.split(b"/")
-    with ExitStack() as opened:
-        folders = list(top_first)
-        for part in parents:
-            folders = _descend(folders, part, opened)
-        yield _first(folders, last)
+    parent, _, last = path.rpartition(b"/")
+    with _merged(top_first, parent) as folders:
+        yield first(folders, last)
 
 
-def _first(folders: Sequence[_Any], name: bytes) -> tuple[_Any, bytes, Node] | None:
+@contextmanager
+def _merged(top_first: Sequence[_Any], path: bytes) -> Iterator[Sequence[_Any]]:
+    """Give the folders that overlayfs would merge at a path, top first."""
+    folders = top_first
+    opened: list[_Any] = []
+    try:
+        for part in path.split(b"/") if path else ():
+            inner = descend(folders, part)
+            # One level at a time: many layers and deep paths are more than a process may open.
+            close(opened)
+            folders = opened = inner
+        yield folders
+    finally:
+        close(opened)
+
+
+def first(folders: Sequence[_Any], name: bytes) -> tuple[_Any, bytes, Node] | None:
+    """Return what has a name in merged folders: the one that holds it, its name, and what it is."""
     for folder in folders:
         found = folder.look(name)
         if found is not None:
@@ -116,17 +131,30 @@ def _meet(folder: LayerFolder, met: dict[bytes, bool], maximum: int) -> None:
             met[name] = found is not None and found.kind != WHITEOUT
 
 
-def _descend(folders: Sequence[_Any], name: bytes, opened: ExitStack) -> list[_Any]:
-    """Return the folders of this name that overlayfs would merge, top first."""
+def descend(folders: Sequence[_Any], name: bytes) -> list[_Any]:
+    """Return the folders of a name in merged ones that are merged again, top first; to be closed.
+
+    Raises:
+        OSError: one can't be opened.
+    """
     merged: list[_Any] = []
-    for folder in folders:
-        found = folder.look(name)
-        if found is None:
-            continue
-        if found.kind != FOLDER:
-            break
-        merged.append(folder.enter(name))
-        opened.callback(merged[-1].close)
-        if merged[-1].itself().is_opaque:
-            break
+    try:
+        for folder in folders:
+            found = folder.look(name)
+            if found is None:
+                continue
+            if found.kind != FOLDER:
+                break
+            merged.append(folder.enter(name))
+            if merged[-1].itself().is_opaque:
+                break
+    except BaseException:
+        close(merged)
+        raise
     return merged
+
+
+def close(folders: Sequence[Folder]) -> None:
+    """Close folders."""
+    for folder in folders:
+        folder.close()

@@ -1,64 +1,56 @@
-"""An erofs layer's copy that is being settled: its tree in memory, written as another index.
+"""The copy of a layer that is a file system image, while it is being settled: a tree in memory.
 
-No data is copied: the new index speaks of the same files, which get one more name each, and a whole
-image becomes the first of them. Only what is taken from layers below has its bytes written, to a
-file of its own.
+What its formats do with the content of files is erofs_copy.py's and squashfs_copy.py's.
 """
 
-import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Self
 
-from hpcbox.rootfs import erofs_writer
-from hpcbox.rootfs.erofs_inode import Inode, damaged
-from hpcbox.rootfs.erofs_view import ErofsImage, copy_pieces, user_xattrs
+from hpcbox.rootfs.erofs_inode import damaged
+from hpcbox.rootfs.image_folder import Image, user_xattrs
+from hpcbox.rootfs.layer_view import LayerFolder
 from hpcbox.rootfs.stack import Stack
 from hpcbox.rootfs.tree import FILE, FOLDER, Node
 
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ_ONLY = 0o444
-# Content begins at the blocks of whichever image speaks of it.
-_ALIGNMENT = 4096
 
-
-class TreeCopy:
+class TreeCopy(ABC):
     """A copy in an empty layer folder; see LayerCopy. A context manager."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._root = Node(FOLDER, 0, 0)
         self._taken = self._root
-        self._block_bits = erofs_writer.INDEX_BLOCK_BITS
-        self._data_bytes: list[int] = []
-        self._extra = -1
         # Files below that were copied, by their path.
         self._copied: dict[bytes, Node] = {}
 
     def __enter__(self) -> Self:
         return self
 
+    @abstractmethod
     def __exit__(self, *_error: object) -> None:
-        if self._extra >= 0:
-            os.close(self._extra)
+        """Close what is open."""
 
+    @abstractmethod
     def fill(self, layer: int, files: list[int]) -> None:
         """Read a layer.
 
         Args:
             layer: descriptor of the layer's folder.
-            files: descriptors of `image.erofs`, `data.1` and so on in it.
+            files: descriptors of the files of the layer's form in it.
 
         Raises:
             StoreError: the layer is damaged.
             OSError: the folder can't be written.
         """
-        names = [f"data.{number}" for number in range(1, len(files))] or ["image.erofs"]
-        for number, name in enumerate(names, 1):
-            os.link(name, f"{self._folder}/data.{number}", src_dir_fd=layer, follow_symlinks=False)
-        self._data_bytes = [os.fstat(file).st_size for file in files[-len(names) :]]
-        self._extra = os.open(f"{self._folder}/data.{len(names) + 1}", _NEW, _READ_ONLY)
-        image = ErofsImage(files)
-        self._block_bits = image.inodes.block_bytes.bit_length() - 1
-        self._root = _Reading(image, files, self._extra).tree()
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write the new image."""
+
+    @abstractmethod
+    def _add_content(self, node: Node, folder: LayerFolder, name: bytes) -> None:
+        """Copy the content of a file in a folder of a layer below."""
 
     def view(self) -> "NodeFolder":
         """Return the copy as it is, for looking; to be closed."""
@@ -100,22 +92,6 @@ class TreeCopy:
             self._copied[file] = self._copy_of(below, file)
         inside[name] = self._copied[file]
 
-    def finish(self) -> None:
-        """Write the new index."""
-        _count_names(self._root)
-        sizes = list(self._data_bytes)
-        # The kernel reads whole blocks, of the last file too.
-        extra_bytes = _aligned(self._extra)
-        if extra_bytes:
-            sizes.append(extra_bytes)
-        else:
-            os.unlink(f"{self._folder}/data.{len(sizes) + 1}")
-        image = os.open(f"{self._folder}/image.erofs", _NEW, _READ_ONLY)
-        try:
-            erofs_writer.write_index(image, self._root, sizes, self._block_bits)
-        finally:
-            os.close(image)
-
     def _copy_of(self, below: Stack, file: bytes) -> Node:
         with below.holding(file) as found:
             if found is None:
@@ -125,9 +101,7 @@ class TreeCopy:
             copy.target, copy.size_bytes = node.target, node.size_bytes
             copy.xattrs = folder.xattrs(name) or None
             if node.kind == FILE:
-                copy.place = len(self._data_bytes) + 1
-                copy.offset = _aligned(self._extra)
-                folder.copy(name, self._extra)
+                self._add_content(copy, folder, name)
             return copy
 
     def _folder_at(self, path: bytes) -> Node | None:
@@ -168,58 +142,37 @@ class NodeFolder:
         """Do nothing: it holds nothing."""
 
 
-class _Reading:
-    """Reads an image's whole tree; content that isn't in one piece is copied."""
+def tree_of(image: Image, place: Callable[[Node, int], None]) -> Node:
+    """Return an image's whole tree; `place` is told of each file's node and number.
 
-    def __init__(self, image: ErofsImage, files: list[int], extra: int) -> None:
-        self._image = image
-        self._files = files
-        self._extra = extra
-        self._nodes: dict[int, Node] = {}
+    Raises:
+        StoreError: the image is damaged.
+    """
+    nodes: dict[int, Node] = {}
 
-    def tree(self) -> Node:
-        root = self._node(self._image.root)
-        waiting = [(self._image.root, root)]
-        while waiting:
-            number, folder = waiting.pop()
-            children: dict[bytes, Node] = {}
-            for name, inside in self._image.names(number).items():
-                is_known = inside in self._nodes
-                child = children[name] = self._node(inside)
-                if child.kind == FOLDER:
-                    if is_known:
-                        raise damaged("a folder has two names")
-                    waiting.append((inside, child))
-            folder.children = children
-        return root
-
-    def _node(self, number: int) -> Node:
-        node = self._nodes.get(number)
+    def read(number: int) -> Node:
+        node = nodes.get(number)
         if node is None:
-            node = self._nodes[number] = self._image.node(number)
-            node.xattrs = user_xattrs(self._image.xattrs(number)) or None
+            node = nodes[number] = image.node(number)
+            node.xattrs = user_xattrs(image.xattrs(number)) or None
             if node.kind == FILE:
-                self._place(node, self._image.inodes.inode(number))
+                place(node, number)
         return node
 
-    def _place(self, node: Node, inode: Inode) -> None:
-        pieces = self._image.inodes.pieces(inode)
-        is_whole = len(self._files) == 1
-        place = pieces[0].place + is_whole if pieces else 0
-        if len(pieces) == 1 and place > 0:
-            node.place = place
-            node.offset = pieces[0].offset
-        elif pieces:
-            node.place = max(len(self._files) - 1, 1) + 1
-            node.offset = _aligned(self._extra)
-            copy_pieces(self._files, pieces, self._extra)
-
-
-def _aligned(file: int) -> int:
-    """Make a file as long as content may begin behind; return that length."""
-    length = -(-os.fstat(file).st_size // _ALIGNMENT) * _ALIGNMENT
-    os.ftruncate(file, length)
-    return length
+    root = read(image.root)
+    waiting = [(image.root, root)]
+    while waiting:
+        number, folder = waiting.pop()
+        children: dict[bytes, Node] = {}
+        for name, inside in image.names(number).items():
+            is_known = inside in nodes
+            child = children[name] = read(inside)
+            if child.kind == FOLDER:
+                if is_known:
+                    raise damaged("a folder has two names")
+                waiting.append((inside, child))
+        folder.children = children
+    return root
 
 
 def _merge(moved: Node, onto: Node) -> None:
@@ -235,7 +188,7 @@ def _merge(moved: Node, onto: Node) -> None:
             inside[name] = child
 
 
-def _count_names(root: Node) -> None:
+def count_names(root: Node) -> None:
     """Set how many names each file has in a tree that was changed."""
     counts: dict[Node, int] = {}
     waiting = [root]

@@ -19,7 +19,7 @@ from hpcbox.image.manifest import Descriptor
 from hpcbox.image.meter import Meter
 from hpcbox.image.opened import layer_tar
 from hpcbox.image.source import ImageSource, Origin
-from hpcbox.image.verified import VerifiedStream
+from hpcbox.image.verified import VerifiedStream, fetched
 from hpcbox.store import following, layers, locks, paths
 from hpcbox.store.following import Flight, Overtaken, Patience
 from hpcbox.store.parallel import Cancellation
@@ -110,13 +110,26 @@ def locked(pulling: Pulling, name: str) -> Iterator[None]:
 
 
 def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest, flight: Flight) -> None:
+    def attempt() -> None:
+        # What came in vain, if this is not the first attempt.
+        pulling.meter.expect_bytes(flight.received)
+        flight.received = 0
+        with pulling.budget.attempt() as budget:
+            _fetch_once(pulling, descriptor, diff_id, flight, budget)
+
+    fetched(descriptor.digest, attempt)
+
+
+def _fetch_once(
+    pulling: Pulling, descriptor: Descriptor, diff_id: Digest, flight: Flight, budget: Budget
+) -> None:
     sampler = Sampler(descriptor.size_bytes)
     size_bytes = 0
 
     def count(piece: bytes) -> None:
         nonlocal size_bytes
         size_bytes += len(piece)
-        pulling.budget.spend_bytes(len(piece))
+        budget.spend_bytes(len(piece))
 
     with scratch(pulling.store) as folder:
         made = f"{folder}/layer"
@@ -126,7 +139,7 @@ def _fetch(pulling: Pulling, descriptor: Descriptor, diff_id: Digest, flight: Fl
             _opened_blob(pulling, descriptor, sampler, flight.note) as blob,
             layer_tar(blob, diff_id, count) as tar,
         ):
-            unpacked = pulling.sink.unpack(tar, made, pulling.budget)
+            unpacked = pulling.sink.unpack(tar, made, budget)
         with pulling.meter.at("syncing"):
             sync(made)
             record = layers.LayerRecord(

@@ -7,7 +7,8 @@ whether the layer fits them as it is, and else makes a settled copy for this sta
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -146,3 +147,35 @@ class Budget:
                     f"the image has more than {self._maximum_entries} files",
                     hint="--max-entries, or the setting max_entries, allows more",
                 )
+
+    @contextmanager
+    def attempt(self) -> Iterator["Budget"]:
+        """Give a budget that spends of this one; what it has spent comes back if the block raises.
+
+        For work that may be done anew.
+        """
+        spent = _Attempt(self)
+        try:
+            yield spent
+        except BaseException:
+            spent.give_back()
+            raise
+
+
+class _Attempt(Budget):
+    def __init__(self, whole: Budget) -> None:
+        super().__init__(0, 0)
+        self._whole = whole
+
+    def spend_bytes(self, count: int) -> None:
+        self._bytes += count
+        self._whole.spend_bytes(count)
+
+    def spend_entries(self, count: int) -> None:
+        self._entries += count
+        self._whole.spend_entries(count)
+
+    def give_back(self) -> None:
+        # Less than before is never too much.
+        self._whole.spend_bytes(-self._bytes)
+        self._whole.spend_entries(-self._entries)

@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -99,11 +98,18 @@ def refusal(text: str, pinned: str | None = None) -> str:
 
 
 def everything(place: ImageSource) -> None:
-    resolved = place.resolve()
-    document = json.loads(resolved.body)
-    for item in (document["config"], *document["layers"]):
-        wanted = Descriptor(item["mediaType"], Digest.parse(item["digest"]), item["size"])
-        assert hashlib.sha256(whole(place, wanted)).hexdigest() == wanted.digest.hex
+    for wanted, content in parts(place):
+        assert digest(content) == str(wanted.digest)
+
+
+def parts(place: ImageSource) -> list[tuple[Descriptor, bytes]]:
+    """Read config and layers, believing what they are said to be."""
+    document = json.loads(place.resolve().body)
+    wanted = [
+        Descriptor(item["mediaType"], Digest.parse(item["digest"]), item["size"])
+        for item in (document["config"], *document["layers"])
+    ]
+    return [(item, whole(place, item)) for item in wanted]
 
 
 @pytest.mark.parametrize("form", ["oci:", "oci-archive:", "docker-archive:", "dir:", ""])
@@ -216,6 +222,23 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
         place.write_bytes(content)
 
         assert reason in refusal(f"oci-archive:{place}")
+
+
+def test_no_damage_to_an_archive_does_harm(tmp_path: Path) -> None:
+    """Bytes of headers and of the JSON in it, changed at random."""
+    chance = random.Random(4)  # noqa: S311 - the same damage each time
+    place = layout(tmp_path / "x")
+    blobs = [Path("blobs/sha256") / path.name for path in (place / "blobs/sha256").iterdir()]
+    names = ["oci-layout", "index.json", *map(str, blobs)]
+    oci = tar(*[file(name, (place / name).read_bytes()) for name in names])
+    docker = docker_archive(tmp_path / "y", file("1/layer.tar", LAYER)).read_bytes()
+    for form, content in (("oci-archive:", oci), ("docker-archive:", docker)):
+        for position in range(0, 4096, 3):
+            damaged = bytearray(content)
+            damaged[position] ^= chance.randint(1, 255)
+            (tmp_path / "x.tar").write_bytes(damaged)
+            with contextlib.suppress(HpcboxError):
+                parts(source(f"{form}{tmp_path}/x.tar"))
 
 
 def test_a_size_behind_the_archive_s_end_is_refused(tmp_path: Path) -> None:
@@ -351,17 +374,21 @@ def test_a_folder_of_an_erofs_that_lies_in_itself_has_an_end(tmp_path: Path) -> 
 
 
 def test_no_damage_to_a_file_system_image_does_harm(tmp_path: Path) -> None:
-    """Each byte of the superblock and of the root's inode and names, changed at random."""
-    image = erofs(tree(tmp_path / "root"), tmp_path / "x.erofs")
-    content = image.read_bytes()
+    """Bytes of superblock, inodes, names and tables, changed at random."""
+    root = tree(tmp_path / "root")
     chance = random.Random(4)  # noqa: S311 - the same damage each time
-    for position in (*range(1024, 1152), *range(1152, 1152 + 640)):
-        damaged = bytearray(content)
-        damaged[position] ^= chance.randint(1, 255)
-        image.write_bytes(damaged)
-        with contextlib.suppress(HpcboxError):
-            limited = Settings("/x", max_image_bytes=2**24, max_entries=1000)
-            everything(source_of(parse(str(image)), limited))
+    limited = Settings("/x", max_image_bytes=2**24, max_entries=1000)
+    for image, places in (
+        (erofs(root, tmp_path / "x.erofs"), range(1024, 1792)),
+        (squashfs(root, tmp_path / "x.sqsh"), [*range(0, 96, 2), *range(-900, 0, 16)]),
+    ):
+        content = image.read_bytes()
+        for place in places:
+            damaged = bytearray(content)
+            damaged[place] ^= chance.randint(1, 255)
+            image.write_bytes(damaged)
+            with contextlib.suppress(HpcboxError):
+                everything(source_of(parse(str(image)), limited))
 
 
 def test_a_missing_program_is_named_with_its_package(

@@ -2,13 +2,15 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcbox.image.meter import Meter
-from hpcbox.image.progress import Noticed, PhaseLines, Progress, as_json, duration_text, size_text
+from hpcbox.image.noting import Noting
+from hpcbox.image.progress import PhaseLines, Progress, as_json, duration_text, size_text
 
 NAME = "registry.site:5000/group/image:1"
 PULLING = Progress(
@@ -204,24 +206,6 @@ def test_phases_that_pass_quickly_get_no_line() -> None:
     assert lines_of([pulling, quick, slow, slow]) == ["pulling", "writing"]
 
 
-def test_a_notice_is_shown_until_something_comes() -> None:
-    lines: list[str] = []
-    show = Noticed(PhaseLines(lines.append), "a:1")
-
-    show(Progress("resolving", ""))
-    show.notice("the registry asks to wait 30 s")
-    show(Progress("resolving", "", seconds=2.0, idle_seconds=2.0))
-    show(Progress("resolving", "", seconds=10.0, idle_seconds=10.0))
-    show(Progress("pulling", "a:1", 0, 1, 5, 10, seconds=31.0, rate_bytes=5.0))
-
-    assert lines == [
-        "resolving a:1",
-        "resolving a:1: the registry asks to wait 30 s",
-        "resolving a:1: the registry asks to wait 30 s",
-        "pulling a:1: 50 %, 5 B/s, 0:01 left, 5 B of 10 B, 0 of 1 layers",
-    ]
-
-
 def test_an_event_is_json_with_all_that_is_documented() -> None:
     event = json.loads(json.dumps(as_json(PULLING)))
 
@@ -238,7 +222,7 @@ def test_an_event_is_json_with_all_that_is_documented() -> None:
         "others_done": 0,
         "others_total": 0,
         "stored_bytes": 0,
-        "notice": "",
+        "note": "",
         "seconds_left": 4.19,
     }
     assert as_json(Progress("resolving", ""))["seconds_left"] is None
@@ -257,3 +241,31 @@ def test_durations_are_short(text: str, value: float) -> None:
 )
 def test_sizes_are_short(text: str, value: float) -> None:
     assert size_text(value) == text
+
+
+def test_a_note_stays_until_something_comes() -> None:
+    seen: list[Progress] = []
+    noting = Noting(seen.append)
+
+    noting(PULLING)
+    noting.notice("the registry asks to wait 20 s")
+    noting(replace(PULLING, seconds=10.0))
+    noting(replace(PULLING, bytes_done=PULLING.bytes_done + 1))
+
+    wait = "the registry asks to wait 20 s"
+    assert [progress.note for progress in seen] == ["", wait, wait, ""]
+    assert wait in seen[1].line()
+    assert wait in seen[1].line(60)
+
+
+def test_a_note_gets_a_line_of_its_own_at_once() -> None:
+    lines: list[str] = []
+    noting = Noting(PhaseLines(lines.append))
+
+    noting(Progress("resolving", NAME))
+    noting.notice("the registry asks to wait 20 s")
+
+    assert lines == [
+        f"resolving {NAME}",
+        f"resolving {NAME}: the registry asks to wait 20 s",
+    ]

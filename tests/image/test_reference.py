@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcbox.errors import HpcboxError, ReferenceInvalid
+from hpcbox.image.digest import Digest
+from hpcbox.image.local_path import parse_typed
 from hpcbox.image.reference import LocalReference, Reference, parse
 
 HEX = "0123456789abcdef" * 4
@@ -131,3 +133,43 @@ def test_any_text_is_a_reference_or_refused(text: str) -> None:
         reference = parse(text)
 
         assert parse(str(reference)) == reference
+
+
+NAME = st.from_regex(r"[a-z0-9]{1,8}([._-][a-z0-9]{1,8})?(/[a-z0-9]{1,8}){0,3}", fullmatch=True)
+REGISTRY = st.from_regex(
+    r"([a-z0-9]{1,8}\.[a-z]{2,3}|localhost)(:[1-9][0-9]{1,3})?", fullmatch=True
+)
+TAG = st.none() | st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
+DIGEST = st.none() | st.binary(min_size=1, max_size=3).map(Digest.of)
+PATHS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.just(" "))
+FORMS = st.sampled_from(["oci:", "oci-archive:", "docker-archive:", "dir:"])
+
+
+@settings(deadline=None, database=None)
+@given(REGISTRY, NAME, TAG, DIGEST)
+def test_what_is_written_for_an_image_of_a_registry_is_read_as_it(
+    registry: str, name: str, tag: str | None, digest: Digest | None
+) -> None:
+    tag = tag if tag or digest else "latest"
+    written = Reference(registry, name, tag, digest)
+    # A registry's name decides, not what looks like a file.
+    if not str(written).endswith((".sqsh", ".squashfs", ".erofs")):
+        assert parse(str(written)) == written
+
+
+@settings(deadline=None, database=None)
+@given(FORMS, PATHS, st.sampled_from(["", ":1", ":a/b:c"]))
+def test_what_is_written_for_an_image_here_is_read_as_it(form: str, path: str, name: str) -> None:
+    written = LocalReference(form, f"/{path.lstrip('/')}{name}")
+
+    assert parse(str(written)) == written
+
+
+@settings(deadline=None, database=None)
+@given(FORMS | st.just(""), PATHS, PATHS)
+def test_a_path_that_was_made_whole_stays_as_it_is(form: str, path: str, folder: str) -> None:
+    text = f"{form}./{path}" + ("" if form else "x.sqsh")
+    with contextlib.suppress(HpcboxError):
+        whole = parse_typed(text, "docker.io", f"/{folder}")
+
+        assert parse_typed(str(whole), "docker.io", "/elsewhere") == whole

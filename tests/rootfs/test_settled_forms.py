@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hpcbox.errors import LayerRejected
 from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
+from hpcbox.rootfs.squashfs_sink import SquashfsSink
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.store.sink import LayerSink, Needs
 from tests.rootfs.images import Seen, seen
@@ -32,6 +33,7 @@ SINKS: dict[str, LayerSink] = {
     "directory": DirectorySink(),
     "index": IndexSink(),
     "erofs": ErofsSink(),
+    "squashfs": SquashfsSink(),
 }
 
 Layers = Sequence[Sequence[Item]]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.services import leaning_images
 from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.small_images import (
     compressed,
@@ -79,6 +80,9 @@ def fill(registry: BadRegistry) -> None:
     for name, layers in HOSTILE.items():
         push_image(registry, f"{name}:1", *layers)
     push_image(registry, "hides:1", *_hiding())
+    push_image(registry, "base:1", leaning_images.base())
+    push_image(registry, "leaning:1", *leaning_images.leaning())
+    push_image(registry, "many:1", *leaning_images.many())
     push_image(registry, "large:1", tar(file("large", os.urandom(LARGE_BYTES))), how="none")
 
 

@@ -23,7 +23,7 @@ from hpcbox.store.pull import pull
 from tests.rootfs.unpacking import Bytes, listing
 from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.registry import Registry
-from tests.services.small_images import digest, file, folder, push_image, tar, whiteout
+from tests.services.small_images import compressed, digest, file, folder, push_image, tar, whiteout
 from tests.store.pulling import LIMITS, pull_here, settings, visible
 
 Ends = tuple[packets.Socket, packets.Socket]
@@ -96,6 +96,7 @@ def test_progress_reaches_the_fetcher(registry: Registry, site_store: Path) -> N
 
     said = pull_as(ALICE, f"{registry.address}/site/progress:1", site_store)
 
+    assert said["error"] is None
     assert isinstance(said["progress"], list)
     assert said["progress"][0] == "resolving"
     assert said["progress"][-1].startswith("ready ")
@@ -114,6 +115,26 @@ def test_a_second_user_proves_access_by_pieces_instead_of_blobs(
     # The config whole: it is small, and its content is part of what is asked for.
     assert sorted(blob_answers(registry, "site/shared")[2:]) == ["200", "206", "206", "206"]
     assert images.access_is_fresh(str(site_store), BOB, pushed, 60)
+
+
+def test_a_copy_on_this_machine_proves_access_too(
+    registry: Registry, site_store: Path, tmp_path: Path
+) -> None:
+    pushed = push_image(registry, "site/copied:1", LAYER)
+    image = f"{registry.address}/site/copied:1"
+    words = ["skopeo", "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false"]
+    subprocess.run([*words, f"docker://{image}", f"oci:{tmp_path}/copy:1"], check=True)
+    pull_as(ALICE, image, site_store)
+    layer = tmp_path / "copy/blobs/sha256" / digest(compressed(LAYER, "gzip"))[7:]
+
+    before = pull_as(BOB, f"oci:{tmp_path}/copy", site_store)
+    layer.write_bytes(bytes(layer.stat().st_size))
+    after = pull_as(BOB, f"oci:{tmp_path}/copy", site_store)
+
+    assert (before["digest"], before["error"]) == (pushed, None)
+    assert images.access_is_fresh(str(site_store), BOB, pushed, 60)
+    assert after["digest"] is None
+    assert "is not what was asked for" in str(after["error"])
 
 
 def test_a_layer_known_from_another_blob_is_fetched_again(

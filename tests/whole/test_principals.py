@@ -35,6 +35,9 @@ def touched(call: Call) -> list[str]:
     """The absolute paths that a call names, relative ones joined with their descriptor's."""
     paths = []
     for _descriptor, folder, path in PATHS.findall(call.arguments):
+        # glibc calls fstat(2) by this name.
+        if call.name == "newfstatat" and not path and "AT_EMPTY_PATH" in call.arguments:
+            continue
         paths.append(path if path.startswith("/") else f"{folder}/{path}".rstrip("/"))
     if call.name in ("read", "pread64"):
         descriptor = re.match(r"\d+<([^>]*)>", call.arguments)
@@ -94,6 +97,8 @@ def test_a_log_in_which_root_opens_a_users_file_is_an_offence() -> None:
     assert offences(log + '7 openat(AT_FDCWD</>, "/home/alice/x", O_RDONLY) = 3</home/alice/x>')
     assert offences(log + '7 openat(5</var/lib/hpcbox/images>, "a.json", O_RDONLY) = 3')
     assert offences(log + "7 read(3</var/lib/hpcbox/images/a.json>, ...) = 5")
+    assert offences(log + '7 newfstatat(5</var/lib/hpcbox/images>, "a.json", {}, 0) = 0')
+    assert not offences(log + '7 newfstatat(5</var/lib/hpcbox/x>, "", {}, AT_EMPTY_PATH) = 0')
     assert not offences(
         log + "7 setresuid(2001, 2001, 2001) = 0\n"
         '7 openat(AT_FDCWD</>, "/home/alice/x", O_RDONLY) = 3</home/alice/x>'
