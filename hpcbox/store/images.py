@@ -211,8 +211,13 @@ def lease_layers(store: str, name: str, owner_pid: int, layers: list[str], image
             descriptor = os.open(
                 path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            try:
+                with open(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
+            except OSError:
+                # Half a lease protects nothing.
+                os.unlink(path)
+                raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (StoreFull if full else StoreError)(

@@ -27,7 +27,11 @@ def scratch(store: str) -> Iterator[str]:
     # Shared: a sweeper would take a folder whose `alive` isn't locked yet for a left one.
     with locks.wait(paths.store_lock(store), shared=True):
         os.mkdir(folder, 0o700)
-        alive = locks.wait(f"{folder}/alive")
+        try:
+            alive = locks.wait(f"{folder}/alive")
+        except OSError:
+            os.rmdir(folder)
+            raise
     try:
         yield folder
     finally:

@@ -68,11 +68,11 @@ def one(name: str, reason: str, *items: Item) -> Refused:
     return Refused(name, reason, (items,))
 
 
-def header(name: bytes, size: bytes, kind: bytes = b"0", *, mode: bytes = b"644") -> bytes:
+def header(name: bytes, size: bytes, kind: bytes = b"0", *, target: bytes = b"") -> bytes:
     """Return a header whose fields are what they are, with a right checksum."""
     fields = struct.pack(
         "100s8s8s8s12s12s8s1s100s6s2s247x",
-        name, mode, b"0", b"0", size, b"0", b" " * 8, kind, b"", b"ustar\0", b"00",
+        name, b"644", b"0", b"0", size, b"0", b" " * 8, kind, target, b"ustar\0", b"00",
     )  # fmt: skip
     return fields[:148] + b"%06o\0 " % sum(fields) + fields[156:]
 

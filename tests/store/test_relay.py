@@ -23,7 +23,16 @@ from hpcbox.store.pull import pull
 from tests.rootfs.unpacking import Bytes, listing
 from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.registry import Registry
-from tests.services.small_images import compressed, digest, file, folder, push_image, tar, whiteout
+from tests.services.small_images import (
+    compressed,
+    config_body,
+    digest,
+    file,
+    folder,
+    push_image,
+    tar,
+    whiteout,
+)
 from tests.store.pulling import LIMITS, pull_here, settings, visible
 
 Ends = tuple[packets.Socket, packets.Socket]
@@ -33,12 +42,9 @@ LAYER = tar(folder("bin", 0o555), file("bin/tool", os.urandom(50_000), 0o4755), 
 
 
 @pytest.fixture
-def site_store(tmp_path: Path) -> Path:
+def site_store(open_folder: Path) -> Path:
     """A store that belongs to the service account, reachable by it."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o011)
-    store = tmp_path / "store"
+    store = open_folder / "store"
     store.mkdir(mode=0o700)
     os.chown(store, SERVICE, SERVICE)
     return store
@@ -169,6 +175,32 @@ def test_a_registry_that_stalls_in_a_blob_is_named(
     assert "sent nothing for 0.3 seconds" in str(said["error"])
     assert visible(site_store) == set()
     assert os.listdir(site_store / "tmp") == []
+
+
+def test_a_blob_that_is_cut_goes_on_while_the_writer_notices_nothing(
+    bad_registry: BadRegistry, site_store: Path
+) -> None:
+    push_image(bad_registry, "site/cut:1", LAYER, how="none")
+    bad_registry.spoil(rf"/blobs/{digest(LAYER)}", Fault(cut_after=1000, times=2))
+
+    said = pull_as(ALICE, f"{bad_registry.address}/site/cut:1", site_store)
+
+    assert said["error"] is None
+    assert said["digest"]
+
+
+def test_a_blob_that_was_altered_once_is_asked_for_anew_through_the_relay(
+    bad_registry: BadRegistry, site_store: Path
+) -> None:
+    push_image(bad_registry, "site/altered:1", LAYER, how="none")
+    for blob in (LAYER, config_body([digest(LAYER)])):
+        altered = Fault(alter=lambda body: body[:-1] + b"x", times=1)
+        bad_registry.spoil(digest(blob), altered)
+
+    said = pull_as(ALICE, f"{bad_registry.address}/site/altered:1", site_store)
+
+    assert said["error"] is None
+    assert len(bad_registry.paths()) == 5
 
 
 class Lying:
