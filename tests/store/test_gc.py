@@ -221,5 +221,25 @@ def test_a_lease_of_before_a_reboot_has_ended(
     assert os.listdir(store / "leases") == []
 
 
+def test_a_damaged_record_hinders_nobody_and_gc_removes_it(
+    stored: dict[str, ImageRecord], registry: Registry, store: Path
+) -> None:
+    for name in ("old", "new"):
+        json_of(store, stored[name]).write_text('{"cut')
+
+    before = names_of(store)
+    pull_here(f"{registry.address}/gc/new:1", store)
+    healed = names_of(store)
+    told = json.loads(run("gc", "--json", store=store))
+
+    assert before == ["older:1"]
+    assert healed == names_of(store) == ["new:1", "older:1"]
+    stem = f"images/{stored['old'].digest.removeprefix('sha256:')}"
+    assert [left["path"] for left in told["leftovers"]] == [
+        f"{stem}.{suffix}" for suffix in ("json", "manifest", "config")
+    ]
+    assert len(told["layers"]) == 1
+
+
 def test_gc_of_a_store_that_is_not_there_makes_an_empty_one(store: Path) -> None:
     assert run("gc", store=store) == "0 B freed\n"
