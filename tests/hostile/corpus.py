@@ -282,6 +282,7 @@ WITH_HELP = (
     Refused(
         "opaque through a symlink below", "leads out", ([symlink("esc", OUT)], [opaque("esc")])
     ),
+    Refused("opaque root by a symlink below", "root", ([symlink("a", ".")], [opaque("a")])),
     Refused(
         "own symlink to nowhere",
         "no such folder",
