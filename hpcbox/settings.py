@@ -54,7 +54,7 @@ class Settings:
         launcher: who starts the ranks of `hpcbox srun`: auto, srun, ssh or local.
         output: `spool` keeps what each rank prints in files, `pass` hands it to Slurm only.
         netrc: file with names and passwords of registries and proxies; `~` is the user's home.
-        sink: form of the layers in the site's store: auto, index, erofs or directory.
+        sink: form of the layers in the site's store: auto, index, erofs, squashfs, directory.
         registries: per registry (HOST[:PORT]), how it is reached (hpcbox/registries.py).
         origins: setting → where its value came from; for people.
     """
@@ -147,8 +147,8 @@ def _output(value: Any) -> str:
 
 
 def _sink(value: Any) -> str:
-    if value not in (AUTO, "index", "erofs", "directory"):
-        raise ValueError("auto, index, erofs or directory is wanted")
+    if value not in (AUTO, "index", "erofs", "squashfs", "directory"):
+        raise ValueError("auto, index, erofs, squashfs or directory is wanted")
     return str(value)
 
 
@@ -180,7 +180,7 @@ TABLE = (
     Row("launcher", "HPCBOX_LAUNCHER", _launcher, "who starts the ranks of hpcbox srun"),
     Row("output", None, _output, "spool: keep the ranks' output in files; pass: don't"),
     Row("netrc", "HPCBOX_NETRC", _netrc, "file with names and passwords, mode 0600"),
-    Row("sink", None, _sink, "form of the site's layers: auto, index, erofs, directory"),
+    Row("sink", None, _sink, "form of layers: auto, index, erofs, squashfs, directory"),
     Row("registries", None, registries.parse, "how each registry is reached"),
 )
 

@@ -11,6 +11,8 @@ from hpcbox.rootfs.tree import FOLDER, SYMLINK, Node
 _ENTRY_BYTES = erofs.ENTRY.size
 _PREFIXES = {erofs.USER_INDEX: erofs.USER_PREFIX, 4: b"trusted.", 6: b"security."}
 _MAXIMUM_TARGET = 4096
+# A million names of 255 bytes; a damaged size must not fill the memory.
+_MAXIMUM_FOLDER = 2**28
 
 
 class ErofsImage:
@@ -112,6 +114,8 @@ class ErofsImage:
         inode = self.inodes.inode(number)
         if not stat.S_ISDIR(inode.mode):
             raise damaged("a folder is none")
+        if inode.size > _MAXIMUM_FOLDER:
+            raise damaged("a folder is larger than any")
         content = self.content(inode)
         found: dict[bytes, int] = {}
         for start in range(0, len(content), self.inodes.block_bytes):

@@ -8,17 +8,22 @@ from hpcbox import kernel
 from hpcbox.errors import SettingsError
 from hpcbox.rootfs import sinks
 from hpcbox.rootfs.layer_image import IndexSink
-from hpcbox.rootfs.sinks import DIRECTORY, EROFS, INDEX, Features
+from hpcbox.rootfs.sinks import Features
 from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import AUTO, Settings
+from hpcbox.store.forms import DIRECTORY, EROFS, INDEX, SQUASHFS
 
 EXT4, TMPFS, OVERLAYFS, NFS = 0xEF53, 0x01021994, 0x794C7630, 0x6969
 
 
 def features(
-    *release: int, has_erofs: bool = True, has_loop: bool = True, store_type: int = EXT4
+    *release: int,
+    has_erofs: bool = True,
+    has_squashfs: bool = True,
+    has_loop: bool = True,
+    store_type: int = EXT4,
 ) -> Features:
-    return Features((release[0], release[1]), has_erofs, has_loop, store_type)
+    return Features((release[0], release[1]), has_erofs, has_squashfs, has_loop, store_type)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +53,7 @@ def test_the_table_gives_each_node_the_best_form_that_it_can_mount(
     assert sinks.choose(found) == form
 
 
-@pytest.mark.parametrize("form", [INDEX, EROFS, DIRECTORY])
+@pytest.mark.parametrize("form", [INDEX, EROFS, SQUASHFS, DIRECTORY])
 def test_a_form_that_is_demanded_is_taken_where_it_can_be_mounted(form: str) -> None:
     assert sinks.choose(features(6, 12), form) == form
 
@@ -60,6 +65,10 @@ def test_a_form_that_is_demanded_is_taken_where_it_can_be_mounted(form: str) -> 
         (features(5, 15), EROFS),
         (features(6, 12, has_erofs=False), INDEX),
         (features(6, 12, has_loop=False, store_type=TMPFS), INDEX),
+        (features(6, 1), SQUASHFS),
+        (features(6, 12, has_loop=False), SQUASHFS),
+        (features(6, 12, has_squashfs=False), SQUASHFS),
+        (features(6, 12), "tape"),
     ],
 )
 def test_a_form_that_is_demanded_and_cannot_be_mounted_is_an_error(
@@ -76,6 +85,7 @@ def test_this_machine_is_probed_also_when_the_store_does_not_exist_yet(tmp_path:
 
     assert found.release == kernel.release()
     assert found.has_erofs
+    assert found.has_squashfs
     assert found.store_type == kernel.file_system_type(str(tmp_path))
     assert sinks.probe("/dev/shm/store").store_type == TMPFS
 

@@ -102,6 +102,7 @@ def images(cluster: Cluster, odd_registry: str) -> Iterator[str]:
         ("auto", ("data.1", "image.erofs"), ("data.1", "data.2", "image.erofs")),
         ("index", ("data.1", "image.erofs"), ("data.1", "data.2", "image.erofs")),
         ("erofs", ("image.erofs",), ("data.1", "data.2", "image.erofs")),
+        ("squashfs", ("image.squashfs",), ("image.squashfs",)),
         ("directory", ("fs",), ("fs",)),
     ],
 )
