@@ -124,18 +124,18 @@ def test_a_second_user_proves_access_by_pieces_instead_of_blobs(
 
 
 def test_a_copy_on_this_machine_proves_access_too(
-    registry: Registry, site_store: Path, tmp_path: Path
+    registry: Registry, site_store: Path, open_folder: Path
 ) -> None:
     pushed = push_image(registry, "site/copied:1", LAYER)
     image = f"{registry.address}/site/copied:1"
     words = ["skopeo", "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false"]
-    subprocess.run([*words, f"docker://{image}", f"oci:{tmp_path}/copy:1"], check=True)
+    subprocess.run([*words, f"docker://{image}", f"oci:{open_folder}/copy:1"], check=True)
     pull_as(ALICE, image, site_store)
-    layer = tmp_path / "copy/blobs/sha256" / digest(compressed(LAYER, "gzip"))[7:]
+    layer = open_folder / "copy/blobs/sha256" / digest(compressed(LAYER, "gzip"))[7:]
 
-    before = pull_as(BOB, f"oci:{tmp_path}/copy", site_store)
+    before = pull_as(BOB, f"oci:{open_folder}/copy", site_store)
     layer.write_bytes(bytes(layer.stat().st_size))
-    after = pull_as(BOB, f"oci:{tmp_path}/copy", site_store)
+    after = pull_as(BOB, f"oci:{open_folder}/copy", site_store)
 
     assert (before["digest"], before["error"]) == (pushed, None)
     assert images.access_is_fresh(str(site_store), BOB, pushed, 60)
