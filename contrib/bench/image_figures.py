@@ -52,6 +52,7 @@ def _plain(image: str, way: str, results: Results) -> list[Figure]:
     return [
         median(f"{label}: wall", [run.wall_seconds for run in runs], "s"),
         median(f"{label}: CPU", [run.cpu_seconds for run in runs], "s"),
+        median(f"{label}: CPU in the kernel", [run.kernel_seconds for run in runs], "s"),
         median(f"{label}: memory", [run.memory_bytes / MEGABYTE for run in runs], "MB", memory),
         median(f"{label}: written", [run.written_bytes / MEGABYTE for run in runs], "MB"),
         median(f"{label}: disk wrote", [run.disk_bytes / MEGABYTE for run in runs], "MB"),

@@ -32,6 +32,7 @@ class Cost:
     Attributes:
         wall_seconds: from its start until all that it wrote is on disk.
         cpu_seconds: user and system time of it and all that it started.
+        kernel_seconds: the system's part of that.
         memory_bytes: the largest sum, over its processes at one time, of their own peaks (VmHWM).
         written_bytes: file content that its processes wrote, whether it reached the disk or not.
         disk_bytes: what the disk below the folder wrote meanwhile, for whomever.
@@ -40,6 +41,7 @@ class Cost:
 
     wall_seconds: float
     cpu_seconds: float
+    kernel_seconds: float
     memory_bytes: int
     written_bytes: int
     disk_bytes: int
@@ -75,7 +77,8 @@ def measure(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -
         output.seek(0)
         return Cost(
             wall_seconds=wall,
-            cpu_seconds=_cpu_seconds(group),
+            cpu_seconds=_cpu_seconds(group, "usage_usec"),
+            kernel_seconds=_cpu_seconds(group, "system_usec"),
             memory_bytes=memory,
             written_bytes=usage.ru_oublock * _SECTOR,
             disk_bytes=_disk_bytes(folder) - disk_before,
@@ -150,9 +153,9 @@ def _peak_bytes(pid: str) -> int:
     return 0
 
 
-def _cpu_seconds(group: Path) -> float:
+def _cpu_seconds(group: Path, kind: str) -> float:
     text = (group / "cpu.stat").read_text(encoding="ascii")
-    return int(dict(line.split() for line in text.splitlines())["usage_usec"]) / 1e6
+    return int(dict(line.split() for line in text.splitlines())[kind]) / 1e6
 
 
 def _disk_bytes(folder: Path) -> int:

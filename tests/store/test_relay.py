@@ -1,9 +1,7 @@
 """Site mode: one account fetches, another writes, and neither believes the other."""
 
-import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +31,7 @@ from tests.services.small_images import (
     tar,
     whiteout,
 )
+from tests.store import pulling
 from tests.store.pulling import LIMITS, pull_here, settings, visible
 
 Ends = tuple[packets.Socket, packets.Socket]
@@ -59,18 +58,8 @@ def ends() -> Iterator[Ends]:
     writer_end.close()
 
 
-def pull_as(user: int, image: str, store: Path, stall_seconds: float = 30) -> dict[str, object]:
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.services.relayed_pull"]
-        + [str(store), str(SERVICE), str(user), image, str(stall_seconds)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
-    answer: dict[str, object] = json.loads(result.stdout)
-    return answer
+def pull_as(user: int, image: str, store: Path, stall: float = 30) -> dict[str, object]:
+    return pulling.pull_as(user, SERVICE, image, store, stall)
 
 
 def blob_answers(registry: Registry, repository: str) -> list[str]:
@@ -170,7 +159,7 @@ def test_a_registry_that_stalls_in_a_blob_is_named(
     push_image(bad_registry, "site/slow:1", LAYER, how="none")
     bad_registry.spoil(rf"/blobs/{digest(LAYER)}", Fault(stall_after=1000))
 
-    said = pull_as(ALICE, f"{bad_registry.address}/site/slow:1", site_store, stall_seconds=0.3)
+    said = pull_as(ALICE, f"{bad_registry.address}/site/slow:1", site_store, stall=0.3)
 
     assert "sent nothing for 0.3 seconds" in str(said["error"])
     assert visible(site_store) == set()
