@@ -254,6 +254,7 @@ def _mount_layers(librarian: packets.Socket, layers: LayerMounts) -> int | None:
         if packet.kind == b"I":
             return packet.descriptors[0]
         layers.add(OpenedLayer(packet.payload, packet.descriptors))
+        packets.send(librarian, b"K")
 
 
 def _pull(order: Order, site: Site, request: bytes, audience: Audience) -> str:

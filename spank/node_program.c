@@ -48,12 +48,31 @@ static char *join_groups(spank_t spank)
 	return text;
 }
 
+/* Where the job's user keeps credentials and which proxy the user goes through: whoever fetches the
+ * image has an empty environment otherwise. hpcbox/container/pulling.py knows the same names. */
+static char *registry_variables(spank_t spank)
+{
+	static const char *const names[] = { "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME", "HTTPS_PROXY",
+		"https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy" };
+	char value[PATH_MAX], *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (spank_getenv(spank, names[i], value, sizeof(value)) == ESPANK_SUCCESS && *value && !strchr(value, '\n'))
+			fprintf(out, "%s=%s\n", names[i], value);
+	(void) fclose(out);
+	return text;
+}
+
 /* A memory file with the request, or -1. */
 static int write_request(spank_t spank, struct request *request)
 {
 	char cwd[PATH_MAX], submit_dir[PATH_MAX], **arguments = NULL;
 	int count = 0;
-	AUTO_FREE char *json = NULL;
+	AUTO_FREE char *json = NULL, *registries = registry_variables(spank);
 
 	/* Slurm has changed to the job's working directory before task_init_privileged. */
 	request->cwd = getcwd(cwd, sizeof(cwd)) ? cwd : "/";
@@ -61,7 +80,9 @@ static int write_request(spank_t spank, struct request *request)
 		request->submit_dir = submit_dir;
 	if (request->batch && spank_get_item(spank, S_JOB_ARGV, &count, &arguments) == ESPANK_SUCCESS && count > 0)
 		request->script = arguments[0];
+	request->registries = registries;
 	json = request_json(request);
+	request->registries = NULL;
 	return json ? memory_file("hpcbox-request", json, strlen(json)) : -1;
 }
 

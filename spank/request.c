@@ -125,6 +125,7 @@ char *request_json(const struct request *request)
 	json_field(out, "submit_dir", request->submit_dir);
 	json_field(out, "script", request->script);
 	json_field(out, "run", request->run);
+	json_field(out, "registries", request->registries);
 	putc('}', out);
 	if (fclose(out) != 0) {
 		free(json);

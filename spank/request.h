@@ -35,6 +35,7 @@ bool is_digest(const char *text);
 struct request {
 	const char *image, *digest, *mounts, *workdir, *environment, *cwd, *submit_dir, *run;
 	const char *script; /* the batch script's path on this node, to be visible inside; else NULL */
+	const char *registries; /* NAME=VALUE lines: variables of the job that say how registries are reached */
 	const char *output; /* not on the wire: spool, pass, or NULL for what the site prefers */
 	bool batch;         /* not on the wire */
 };

@@ -30,6 +30,14 @@ from hpcbox.settings import load_compiled, with_user_registries
 from hpcbox.store import writer
 from hpcbox.store.pull import Limits
 
+# As in spank/node_program.c.
+_PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+_REGISTRY_VARIABLES = frozenset(
+    (
+        *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME", *_PROXY_VARIABLES),
+        *(name.lower() for name in _PROXY_VARIABLES),
+    )
+)
 _TIDY_SECONDS = 5.0
 _PROGRESS_SECONDS = 3.0
 
@@ -78,6 +86,7 @@ def fetch(
     request = wire.read(request_bytes)
     # The plugin has cleared the environment; credentials stand in the user's home.
     os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
+    os.environ.update(_registry_variables(request.registries))
     # Relative only where the client has no hpcbox that could make it whole.
     folder = request.submit_dir or request.cwd
     reference = parse_typed(request.image, settings.default_registry, folder)
@@ -98,6 +107,12 @@ def fetch(
     known = with_user_registries(settings)
     noting = Noting(report)
     relay.serve(writer_end, source_of(reference, known, digest, notice=noting.notice), noting)
+
+
+def _registry_variables(lines: str) -> dict[str, str]:
+    """Return those of a request's variables that may be set for the one who fetches."""
+    pairs = (line.partition("=") for line in lines.splitlines())
+    return {name: value for name, _, value in pairs if name in _REGISTRY_VARIABLES}
 
 
 def _event(progress: Progress) -> bytes:

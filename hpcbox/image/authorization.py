@@ -13,18 +13,16 @@ from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from hpcbox.errors import RegistryRefused, shorten
-from hpcbox.image.connections import Response
 from hpcbox.image.credentials import Credentials, FindCredentials
 from hpcbox.image.places import Place
 
-_MAXIMUM_TOKEN_BYTES = 2**20
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+(?!=)|$|(?=,))")
 _PARAMETER = re.compile(rf'\s*,?\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
-Ask = Callable[[str, str, Mapping[str, str], str | None], Response]
-"""Sends method, address, headers and body, again if need be; returns the answer."""
+Ask = Callable[[str, str, Mapping[str, str], str | None], tuple[int, bytes]]
+"""Sends method, address, headers and body, again if need be; returns status and answer."""
 
 
 class Challenge(NamedTuple):
@@ -134,19 +132,16 @@ class Authorization:
         scopes = parameters.get("scope", "").split()
         if not scopes and self._place.repository:
             scopes = [f"repository:{self._place.repository}:pull"]
-        response = self._ask_token(realm, query, scopes)
-        try:
-            body = response.read(_MAXIMUM_TOKEN_BYTES) if response.status == 200 else b""
-        finally:
-            response.close()
-            response.release_conn()
-        if response.status in (400, 401, 403):
-            raise self._refusals.refused(self._found, response.status)
-        if response.status != 200:
-            raise self._refusals.odd(f"the registry's token service answers {response.status}")
+        status, body = self._ask_token(realm, query, scopes)
+        if status in (400, 401, 403):
+            raise self._refusals.refused(self._found, status)
+        if status != 200:
+            raise self._refusals.odd(f"the registry's token service answers {status}")
         return self._read(body)
 
-    def _ask_token(self, realm: str, query: list[tuple[str, str]], scopes: list[str]) -> Response:
+    def _ask_token(
+        self, realm: str, query: list[tuple[str, str]], scopes: list[str]
+    ) -> tuple[int, bytes]:
         found = self._found
         if found is not None and found.identity_token:
             fields = [

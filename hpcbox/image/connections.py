@@ -7,6 +7,7 @@ is shown to the registry's own origin only.
 import os
 import re
 import ssl
+import time
 from collections.abc import Mapping
 
 import urllib3
@@ -14,6 +15,7 @@ from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
     NewConnectionError,
+    ProtocolError,
     ProxyError,
     ReadTimeoutError,
     SSLError,
@@ -134,6 +136,29 @@ class Connections:
         return context
 
 
+def read_document(response: Response, limit_bytes: int, limit_seconds: float) -> bytes:
+    """Return a small answer's body whole; of a larger one `limit_bytes` + 1 bytes.
+
+    Raises:
+        HTTPError: it is cut, or takes longer than `limit_seconds`.
+    """
+    body = b""
+    end = time.monotonic() + limit_seconds
+    try:
+        while len(body) <= limit_bytes:
+            # What is there, not as much as was asked for: a trickle must not pass for an answer.
+            piece = response.read1(limit_bytes + 1 - len(body), decode_content=False)
+            if not piece:
+                break
+            body += piece
+            if time.monotonic() > end:
+                raise HTTPError(f"its answer took longer than {limit_seconds:g} seconds")
+    finally:
+        response.close()
+        response.release_conn()
+    return body
+
+
 def is_passing(error: HTTPError, *, known: bool) -> bool:
     """Tell whether the same request may do better in a moment.
 
@@ -143,10 +168,10 @@ def is_passing(error: HTTPError, *, known: bool) -> bool:
         return known and "EOF" in str(error)
     if isinstance(error, ProxyError) or "Tunnel connection failed: 4" in str(error):
         return False
-    if isinstance(error, ReadTimeoutError):
-        # It has taken long enough already.
-        return known
-    return known or isinstance(error, (NewConnectionError, urllib3.exceptions.ProtocolError))
+    if isinstance(error, (NewConnectionError, ProtocolError)):
+        return True
+    # Who has let us wait for so long without ever having answered is given up.
+    return known and isinstance(error, (ConnectTimeoutError, ReadTimeoutError))
 
 
 def _reason(error: HTTPError) -> str:

@@ -33,9 +33,9 @@ def parse_typed(text: str, default_registry: str, folder: str = "") -> Reference
         found = grammar.parse(text, default_registry)
     except ReferenceInvalid as error:
         meant = what_lies_at(text)
-        if meant is None:
+        if not meant:
             raise
-        raise ReferenceInvalid(error.message, hint=f"'{meant}' may be meant") from error
+        raise ReferenceInvalid(error.message, hint=_may_be_meant(meant)) from error
     if isinstance(found, Reference) or not found.has_path:
         return found
     # Once more, since the whole path may be longer or odder than what was typed.
@@ -52,25 +52,28 @@ def path_in_mind(text: str) -> Iterator[None]:
     try:
         yield
     except (ImageNotFound, RegistryRefused, RegistryUnreachable) as error:
-        meant = what_lies_at(text) if isinstance(grammar.parse(text), Reference) else None
-        if meant is None:
+        meant = what_lies_at(text) if isinstance(grammar.parse(text), Reference) else []
+        if not meant:
             raise
-        raise type(error)(error.message, hint=f"'{meant}' may be meant") from error
+        raise type(error)(error.message, hint=_may_be_meant(meant)) from error
 
 
-def what_lies_at(text: str) -> str | None:
-    """Return how an image is written that lies at this path, None when none does."""
+def what_lies_at(text: str) -> list[str]:
+    """Return the ways to write an image that lies at this path; none when nothing does."""
     if not text or "\0" in text:
-        return None
+        return []
     path = text if text.startswith(("/", "./", "../")) else f"./{text}"
-    shown = shorten(path, 120)
     if os.path.isfile(os.path.join(path, "oci-layout")):
-        return f"{grammar.OCI_FOLDER}{shown}"
+        return [f"{grammar.OCI_FOLDER}{path}"]
     if os.path.isdir(path):
-        return f"{grammar.FOLDER}{shown}"
+        return [f"{grammar.FOLDER}{path}"]
     if os.path.isfile(path):
-        return f"{grammar.OCI_ARCHIVE}{shown}' or '{grammar.DOCKER_ARCHIVE}{shown}"
-    return None
+        return [f"{grammar.OCI_ARCHIVE}{path}", f"{grammar.DOCKER_ARCHIVE}{path}"]
+    return []
+
+
+def _may_be_meant(texts: list[str]) -> str:
+    return " or ".join(f"'{shorten(text, 120)}'" for text in texts) + " may be meant"
 
 
 def _whole(reference: LocalReference, folder: str) -> LocalReference:

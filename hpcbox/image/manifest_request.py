@@ -4,7 +4,7 @@ from urllib3.exceptions import HTTPError
 
 from hpcbox.errors import DigestMismatch, ImageError, ManifestInvalid
 from hpcbox.image import answers, media_types
-from hpcbox.image.connections import Response
+from hpcbox.image.connections import Response, read_document
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import MAXIMUM_BYTES
 from hpcbox.image.retrying import Patience
@@ -32,12 +32,13 @@ def fetch(
         response = _answer(transport, target, what, patience)
         media_type = media_types.plain(response.headers.get("Content-Type", ""))
         try:
-            body = _body(response)
+            body = read_document(response, MAXIMUM_BYTES, transport.document_seconds)
         except HTTPError as error:
-            drop(response)
             patience.wait(transport.explained(error))
         else:
             break
+    if len(body) > MAXIMUM_BYTES:
+        raise ManifestInvalid(f"manifest has more than {MAXIMUM_BYTES} bytes")
     if digest is not None and Digest.of(body) != digest:
         raise DigestMismatch(
             f"the registry's manifest for {digest} has the digest {Digest.of(body)}",
@@ -70,17 +71,3 @@ def _answer(transport: Transport, target: str, what: str, patience: Patience) ->
             break
     assert first is not None  # noqa: S101 - the loop runs at least once
     raise first
-
-
-def _body(response: Response) -> bytes:
-    body = b""
-    try:
-        while len(body) <= MAXIMUM_BYTES:
-            piece = response.read(MAXIMUM_BYTES + 1 - len(body), decode_content=False)
-            if not piece:
-                return body
-            body += piece
-    finally:
-        response.close()
-        response.release_conn()
-    raise ManifestInvalid(f"manifest has more than {MAXIMUM_BYTES} bytes")

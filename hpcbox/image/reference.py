@@ -2,7 +2,7 @@
 
     [docker://][REGISTRY/]NAME[:TAG][@DIGEST]      also REGISTRY#NAME…
     dockerd://NAME  podman://NAME                  images of a local engine
-    oci:DIR[:REF]  oci-archive:FILE  docker-archive:FILE  dir:PATH
+    oci:DIR[:REF]  oci-archive:FILE[:REF]  docker-archive:FILE[:REF]  dir:PATH
     a path to a .sqsh, .squashfs or .erofs file
 
 The grammar of names, tags and registries is distribution/reference's; the rule that tells a

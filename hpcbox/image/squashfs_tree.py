@@ -22,10 +22,11 @@ _END_SECONDS = 10.0
 _PIECE_BYTES = 2**18
 _MAXIMUM_LINE = 2**14
 _LINE = re.compile(rb"((?:[^ \\]|\\.)+) ([A-Zx]) (.*)\n", re.DOTALL)
-# unsquashfs would use half a gigabyte of queues.
+# unsquashfs would use half a gigabyte of queues. When it fails it removes the file that it writes
+# (unsquashfs.c, generate_pseudo): in /proc nobody can, in /dev root would remove stdout.
 _OPTIONS = (
     *("-no-progress", "-quiet", "-processors", "2", "-data-queue", "16", "-frag-queue", "16"),
-    *("-pf", "/dev/stdout"),
+    *("-pf", "/proc/self/fd/1"),
 )
 
 

@@ -6,24 +6,24 @@ for the address of a redirect may have expired. What the answers mean is registr
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from hpcbox import __version__
 from hpcbox.errors import ImageError, RegistryUnreachable, shorten
-from hpcbox.image import credential_search
 from hpcbox.image.authorization import Authorization, Refusals
-from hpcbox.image.connections import Connections, Response, is_passing
-from hpcbox.image.credentials import FindCredentials
+from hpcbox.image.connections import Connections, Response, is_passing, read_document
+from hpcbox.image.credentials import Credentials, FindCredentials
 from hpcbox.image.places import Place
 from hpcbox.image.retrying import Notice, Patience, retry_after, silent
 from hpcbox.settings import Settings
 
 _MAXIMUM_REDIRECTS = 5
+_MAXIMUM_TOKEN_BYTES = 2**20
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -58,9 +58,9 @@ class Transport:
         self.place = place
         self._settings = settings
         self._connections = Connections(place, settings)
-        self._refusals = Refusals(purpose, place.registry, advice)
-        find = find_credentials or partial(credential_search.find, netrc_path=settings.netrc)
-        self._authorization = Authorization(place, find, self._ask, self._refusals)
+        refusals = Refusals(purpose, place.registry, advice)
+        find = find_credentials or self._find
+        self._authorization = Authorization(place, find, self._ask, refusals)
         self._deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
         self._notice = notice
         self._sleep = sleep
@@ -70,6 +70,11 @@ class Transport:
     def was_challenged(self) -> bool:
         """Whether the registry has asked for credentials, and has got an answer."""
         return self._authorization.header is not None
+
+    @property
+    def document_seconds(self) -> float:
+        """How long a manifest or a token may take, from its first byte to its last."""
+        return 4 * self._settings.stall_seconds
 
     def patience(self, waiting: Callable[[float], object] = time.sleep) -> Patience:
         """Return the patience for one request or one blob; `waiting` is told how long to wait."""
@@ -115,10 +120,26 @@ class Transport:
         """Return the error that says in a user's words why a read failed."""
         return self._connections.explained(error)
 
-    def _ask(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Response:
-        return self._patiently(
-            self.patience(), lambda: self._connections.request(method, url, _own(headers), body)
-        )
+    def _find(self, registry: str, repository: str) -> Credentials | None:
+        # Most registries never ask.
+        from hpcbox.image import credential_search  # noqa: PLC0415
+
+        return credential_search.find(registry, repository, self._settings.netrc)
+
+    def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: str | None
+    ) -> tuple[int, bytes]:
+        patience = self.patience()
+        while True:
+            response = self._patiently(
+                patience, lambda: self._connections.request(method, url, _own(headers), body)
+            )
+            try:
+                answer = read_document(response, _MAXIMUM_TOKEN_BYTES, self.document_seconds)
+            except HTTPError as error:
+                patience.wait(self.explained(error))
+            else:
+                return response.status, answer
 
     def _patiently(self, patience: Patience, attempt: Callable[[], Response]) -> Response:
         while True:
@@ -172,7 +193,7 @@ class Transport:
     def _redirected(self, old: str, location: str) -> str:
         name = self.place.registry
         # What follows a question mark may be a signature that is as good as a password.
-        shown = shorten(location.partition("?")[0], 120)
+        shown = shorten(re.sub(r"//[^/]*@", "//", location.partition("?")[0]), 120)
         try:
             new = urljoin(old, location)
             parts = urlsplit(new)

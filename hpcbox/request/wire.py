@@ -10,7 +10,10 @@ from hpcbox.json_scan import loads
 
 VERSION = 1
 
-_TEXT_FIELDS = ("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir", "script", "run")
+_TEXT_FIELDS = (
+    *("image", "digest", "mounts", "workdir", "env", "cwd", "submit_dir", "script", "run"),
+    "registries",
+)
 
 
 class ContainerRequest:
@@ -25,11 +28,13 @@ class ContainerRequest:
         cwd: the step's working directory on the node, "" if unknown.
         submit_dir: where the job was submitted; a cwd that differs was chosen on purpose.
         script: path of the batch script on the node if it is to run inside, else "".
+        registries: variables of the job that say how registries are reached, NAME=VALUE lines.
         run: what tells this run of the step from others with its ids; the same on all nodes.
     """
 
     __slots__ = (
-        *("cwd", "digest", "env", "image", "mounts", "run", "script", "submit_dir", "workdir"),
+        *("cwd", "digest", "env", "image", "mounts", "registries", "run", "script", "submit_dir"),
+        "workdir",
     )
 
     def __init__(self, fields: dict[str, str]) -> None:
@@ -41,6 +46,7 @@ class ContainerRequest:
         self.cwd = fields.get("cwd", "")
         self.submit_dir = fields.get("submit_dir", "")
         self.script = fields.get("script", "")
+        self.registries = fields.get("registries", "")
         self.run = fields.get("run", "")
 
 

@@ -10,6 +10,7 @@ root is refused where such a process would stay at it.
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Callable
 
 from hpcbox import kernel
 from hpcbox.errors import LayerRejected
@@ -50,6 +51,18 @@ def clean(name: bytes, what: bytes) -> bytes:
     return b"/".join(parts)
 
 
+def check_real(path: bytes, entry: bytes) -> None:
+    """Check the real path of a folder that is to be made: a symlink may lead deeper than `entry`.
+
+    Raises:
+        LayerRejected: it is deeper or longer than a path in a tar may be.
+    """
+    if path.count(b"/") >= MAXIMUM_DEPTH:
+        raise rejected(entry, f"it lies more than {MAXIMUM_DEPTH} folders deep")
+    if len(path) > _MAXIMUM_PATH:
+        raise rejected(entry, "its path is longer than Linux allows")
+
+
 def rejected(entry: bytes, reason: str) -> LayerRejected:
     """Return the error for an entry that may not be unpacked."""
     return LayerRejected(os.fsdecode(entry), reason)
@@ -88,6 +101,41 @@ class Walk:
         self.symlinks += 1
         if self.symlinks > _MAXIMUM_SYMLINKS:
             raise rejected(self._entry, "the symlinks on its path lead in a circle")
+
+
+def walk(
+    path: bytes, entry: bytes, step: Callable[[list[bytes], bytes, bool], bytes | None]
+) -> bytes:
+    """Go along a path part by part, following symlinks within the root; return the real path.
+
+    `step` gets the real path so far, the next part, and whether a symlink led here; it returns the
+    target if that part is a symlink, None if it is a folder. `entry` is for errors.
+
+    Raises:
+        LayerRejected: the path leads out of the root, in a circle, or on too long a way.
+    """
+    real: list[bytes] = []
+    left = path.split(b"/")[::-1]
+    count = Walk(entry)
+    while left:
+        part = left.pop()
+        count.step()
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            if not real:
+                raise rejected(entry, "a symlink on its path leads out of the image")
+            real.pop()
+            continue
+        target = step(real, part, count.symlinks > 0)
+        if target is None:
+            real.append(part)
+            continue
+        count.follow()
+        if target.startswith(b"/"):
+            real.clear()
+        left += target.split(b"/")[::-1]
+    return b"/".join(real)
 
 
 class Beneath:
@@ -147,28 +195,10 @@ class Beneath:
         return kernel.openat2(self.root, path or b".", flags, _RESOLVE)
 
     def _walk(self, path: bytes, entry: bytes, *, make: bool) -> bytes:
-        real: list[bytes] = []
-        left = path.split(b"/")[::-1]
-        walk = Walk(entry)
-        while left:
-            part = left.pop()
-            walk.step()
-            if part in (b"", b"."):
-                continue
-            if part == b"..":
-                if not real:
-                    raise rejected(entry, "a symlink on its path leads out of the image")
-                real.pop()
-                continue
-            target = self._step(real, part, entry, make=make, linked=walk.symlinks > 0)
-            if target is None:
-                real.append(part)
-                continue
-            walk.follow()
-            if target.startswith(b"/"):
-                real.clear()
-            left += target.split(b"/")[::-1]
-        return b"/".join(real)
+        def step(real: list[bytes], part: bytes, linked: bool) -> bytes | None:  # noqa: FBT001
+            return self._step(real, part, entry, make=make, linked=linked)
+
+        return walk(path, entry, step)
 
     def _step(
         self, real: list[bytes], part: bytes, entry: bytes, *, make: bool, linked: bool
@@ -182,7 +212,8 @@ class Beneath:
             except FileNotFoundError:
                 if not make:
                     raise
-                _make_folder(part, parent, len(real), entry)
+                check_real(path, entry)
+                os.mkdir(part, 0o700, dir_fd=parent)
                 self.notes.imply(path, linked=linked)
                 return None
             if stat.S_ISDIR(status.st_mode):
@@ -192,10 +223,3 @@ class Beneath:
             raise rejected(entry, f"'{os.fsdecode(path)}' on its path is no folder")
         finally:
             os.close(parent)
-
-
-def _make_folder(name: bytes, parent: int, depth: int, entry: bytes) -> None:
-    # A symlink may lead deeper than the entry's own path.
-    if depth >= MAXIMUM_DEPTH:
-        raise rejected(entry, f"it lies more than {MAXIMUM_DEPTH} folders deep")
-    os.mkdir(name, 0o700, dir_fd=parent)

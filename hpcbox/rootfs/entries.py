@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from hpcbox.rootfs import policy, tar, whiteouts
-from hpcbox.rootfs.beneath import Beneath, clean, rejected
+from hpcbox.rootfs.beneath import Beneath, check_real, clean, rejected
 from hpcbox.rootfs.content import is_hole, write_at
 from hpcbox.rootfs.notes import Note
 from hpcbox.store import trees
@@ -132,6 +132,7 @@ class Unpacking:
             os.close(file)
 
     def _folder(self, entry: tar.Entry, place: _Place) -> None:
+        check_real(place.path, entry.name)
         try:
             os.mkdir(place.name, 0o700, dir_fd=place.folder)
         except FileExistsError:

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from hpcbox.rootfs import policy, tar, whiteouts
-from hpcbox.rootfs.beneath import MAXIMUM_DEPTH, Walk, clean, rejected
+from hpcbox.rootfs.beneath import check_real, clean, rejected, walk
 from hpcbox.rootfs.tree import FIFO, FILE, FOLDER, SYMLINK, WHITEOUT, Node
 from hpcbox.store.sink import Needs
 
@@ -172,6 +172,7 @@ class LayerTree:
         children[name] = node
 
     def _folder(self, entry: tar.Entry, place: _Place, name: bytes) -> None:
+        check_real(place.below(name), entry.name)
         children = place.children
         node = children.get(name)
         if node is None or node.kind != FOLDER:
@@ -230,11 +231,11 @@ class LayerTree:
     def _link_source(self, target: bytes, entry: bytes) -> Node | None:
         """Return what a hardlink of this layer leads to, None when this layer doesn't have it."""
         parent, _, name = target.rpartition(b"/")
-        place = self._walked(parent, entry, make=False)
-        if place is None:
+        try:
+            place = self._walked(parent, entry, make=False)
+        except FileNotFoundError:
             return None
-        children = place.children
-        node = children.get(name)
+        node = place.children.get(name)
         if node is None or node.kind == WHITEOUT:
             return None
         if node.kind == FOLDER:
@@ -283,68 +284,50 @@ class LayerTree:
                 node.children = {}
 
     def _resolved(self, path: bytes, entry: bytes) -> _Place:
-        return self._known.get(path) or cast("_Place", self._walked(path, entry, make=True))
+        return self._known.get(path) or self._walked(path, entry, make=True)
 
-    def _walked(self, path: bytes, entry: bytes, *, make: bool) -> _Place | None:
-        """Return a folder by a clean path; None if it is missing and not to be made.
+    def _walked(self, path: bytes, entry: bytes, *, make: bool) -> _Place:
+        """Return a folder by a clean path.
 
         Raises:
             LayerRejected: something on the path is no folder, or leads out of the root.
+            FileNotFoundError: it is missing, and `make` is false.
         """
-        real: list[bytes] = []
-        nodes = [self.root]
-        left = path.split(b"/")[::-1]
-        walk = Walk(entry)
-        while left:
-            part = left.pop()
-            walk.step()
-            if part in (b"", b"."):
-                continue
-            if part == b"..":
-                if not real:
-                    raise rejected(entry, "a symlink on its path leads out of the image")
-                real.pop()
-                nodes.pop()
-                continue
-            node = self._step(nodes[-1], [*real, part], entry, make=make, linked=walk.symlinks > 0)
-            if node is None:
-                return None
-            if node.kind == FOLDER:
-                real.append(part)
-                nodes.append(node)
-                continue
-            walk.follow()
-            if node.target.startswith(b"/"):
-                real.clear()
-                del nodes[1:]
-            left += node.target.split(b"/")[::-1]
-        return _Place(nodes[-1], b"/".join(real))
+        # The folders along the real path so far, the root first.
+        trail = [self.root]
 
-    def _step(
-        self, folder: Node, path: list[bytes], entry: bytes, *, make: bool, linked: bool
-    ) -> Node | None:
-        """Return the folder or symlink of a name; a missing folder is made, if it may be."""
-        name = path[-1]
-        if len(name) > _MAXIMUM_NAME:
-            raise rejected(entry, os.strerror(errno.ENAMETOOLONG))
-        children = _inside(folder)
-        node = children.get(name)
-        if node is not None and node.kind in (FOLDER, SYMLINK):
-            return node
-        if node is not None and node.kind != WHITEOUT:
-            shown = os.fsdecode(b"/".join(path))
-            raise rejected(entry, f"'{shown}' on its path is no folder")
-        if not make:
+        def step(real: list[bytes], part: bytes, linked: bool) -> bytes | None:  # noqa: FBT001
+            del trail[len(real) + 1 :]
+            node = _inside(trail[-1]).get(part)
+            if node is not None and node.kind == SYMLINK:
+                return node.target
+            if node is None or node.kind != FOLDER:
+                if len(part) > _MAXIMUM_NAME:
+                    raise rejected(entry, os.strerror(errno.ENAMETOOLONG))
+                if node is not None and node.kind != WHITEOUT:
+                    shown = os.fsdecode(b"/".join([*real, part]))
+                    raise rejected(entry, f"'{shown}' on its path is no folder")
+                if not make:
+                    raise FileNotFoundError
+                node = self._imply(trail[-1], [*real, part], entry, linked=linked)
+            trail.append(node)
             return None
+
+        real = walk(path, entry, step)
+        return _Place(trail[real.count(b"/") + 1 if real else 0], real)
+
+    def _imply(self, folder: Node, path: list[bytes], entry: bytes, *, linked: bool) -> Node:
+        """Make a folder that has no entry, or none so far."""
+        children = _inside(folder)
+        real, name = b"/".join(path), path[-1]
+        check_real(real, entry)
         self.implied += 1
         made = Node(FOLDER, policy.IMPLIED_MODE, 0)
-        if node is None:
-            if len(path) > MAXIMUM_DEPTH:
-                # A symlink may lead deeper than the entry's own path.
-                raise rejected(entry, f"it lies more than {MAXIMUM_DEPTH} folders deep")
-            self._implied[made] = (b"/".join(path), linked)
-        else:
+        if name in children:
+            # A whiteout: the folder takes the place of whatever has its name below.
             made.is_opaque = True
+        else:
+            self._implied[made] = (real, linked)
         children[name] = made
         return made
 

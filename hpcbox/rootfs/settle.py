@@ -25,7 +25,7 @@ from hpcbox.rootfs.layer_view import Folder
 from hpcbox.rootfs.stack import Stack
 from hpcbox.rootfs.trail import Trail
 from hpcbox.rootfs.tree import FOLDER, SYMLINK, Node
-from hpcbox.store.opened_layer import OpenedLayer, open_layer
+from hpcbox.store.opened_layer import OpenedLayer, open_in
 from hpcbox.store.sink import Needs
 
 
@@ -74,7 +74,7 @@ def opened(layer_folders: Sequence[int]) -> Iterator[list[OpenedLayer]]:
     with ExitStack() as closing_all:
         found = []
         for layer in layer_folders:
-            found.append(open_layer(layer))
+            found.append(open_in(layer))
             closing_all.callback(found[-1].close)
         yield found
 

@@ -14,7 +14,6 @@ from hpcbox.store.images import ImageRecord
 from hpcbox.store.inventory import Inventory, StoredImage
 
 Choose = Callable[[Inventory], Sequence[StoredImage]]
-_ASIDE = ".new"
 
 
 @dataclass(slots=True)
@@ -129,7 +128,7 @@ def collect(store: str, choose: Choose, *, dry_run: bool = False) -> Collected:
         left = scratch.left(store)
         for one_left in left:
             leftovers[os.path.relpath(one_left.folder, store)] = _bytes(one_left.folder)
-        for path in _stray_files(store):
+        for path in scratch.stray_files(store):
             leftovers[os.path.relpath(path, store)] = _bytes(path)
             if not dry_run:
                 _unlink(path)
@@ -151,17 +150,6 @@ def _planned(store: str, choose: Choose) -> Collected:
     chosen = tuple(choose(found))
     layers = {name: found.layer_bytes[name] for name in found.freed_by(chosen)}
     return Collected(chosen, layers, {}, found.ended, tuple(_free_locks(store)))
-
-
-def _stray_files(store: str) -> Iterator[str]:
-    """Give the files of writers that died; those that live hold the store's lock shared."""
-    for folder in (store, f"{store}/images"):
-        names = set(os.listdir(folder))
-        for name in sorted(names):
-            stem, _, suffix = name.partition(".")
-            lonely = suffix in ("manifest", "config") and f"{stem}.json" not in names
-            if name.endswith(_ASIDE) or lonely:
-                yield f"{folder}/{name}"
 
 
 def _free_locks(store: str) -> Iterator[str]:

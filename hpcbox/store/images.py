@@ -12,7 +12,7 @@ from _json import encode_basestring_ascii as quoted
 from hpcbox.errors import StoreError, StoreFull
 from hpcbox.json_scan import loads
 from hpcbox.store import locks, paths
-from hpcbox.store.opened_layer import OpenedLayer, open_layer
+from hpcbox.store.opened_layer import OpenedLayer, open_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,24 +119,32 @@ def open_layers(store: str, record: ImageRecord) -> list[OpenedLayer]:
     opened: list[OpenedLayer] = []
     try:
         for name in record.layers:
-            opened.append(_open_layer(store, name))  # noqa: PERF401 - kept for the clean-up below
+            opened.append(open_layer(store, record, name))  # noqa: PERF401 - kept for the clean-up below
+    except StoreError:
+        for layer in opened:
+            layer.close()
+        raise
+    return opened
+
+
+def open_layer(store: str, record: ImageRecord, name: str) -> OpenedLayer:
+    """Return one of the image's layers, opened.
+
+    Raises:
+        StoreError: it is missing.
+    """
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        folder = os.open(paths.layer(store, name), flags)
+        try:
+            return open_in(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
-        for form in opened:
-            form.close()
         raise StoreError(
             f"a layer of image {record.digest} cannot be opened: {error.strerror}",
             hint="remove the image with 'hpcbox rm' and pull it again",
         ) from error
-    return opened
-
-
-def _open_layer(store: str, name: str) -> OpenedLayer:
-    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    folder = os.open(paths.layer(store, name), flags)
-    try:
-        return open_layer(folder)
-    finally:
-        os.close(folder)
 
 
 def access_is_fresh(store: str, uid: int, digest: str, seconds: int) -> bool:
@@ -211,8 +219,13 @@ def lease_layers(store: str, name: str, owner_pid: int, layers: list[str], image
             descriptor = os.open(
                 path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            try:
+                with open(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
+            except OSError:
+                # Half a lease protects nothing.
+                os.unlink(path)
+                raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (StoreFull if full else StoreError)(

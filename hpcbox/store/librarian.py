@@ -7,6 +7,8 @@ are the writer's own, made when the image was verified.
                      I  + descriptor of the image's part of the environment: that was all
                      M  the image isn't in the store, or the user's right to it is unknown
                      E  + text: cannot be done
+    root → service   K  the layer has been taken: an account may not have any number of descriptors
+                     on their way (unix(7), ETOOMANYREFS)
 
 Loaded on every node and step.
 """
@@ -44,8 +46,11 @@ def serve(
         return
     job, step, owner = lease
     images.take_lease(store, job, step, owner, record)
-    for form in images.open_layers(store, record):
+    for name in record.layers:
+        form = images.open_layer(store, record, name)
         packets.send(socket, b"L", form.kind, tuple(form.descriptors))
         form.close()
+        if packets.receive(socket) is None:
+            return
     image_part = packets.write_strings([record.workdir, record.digest, *record.env])
     packets.send(socket, b"I", b"", (image_part,))

@@ -44,7 +44,7 @@ class OpenedLayer:
             os.close(self.descriptors.pop())
 
 
-def open_layer(layer: int) -> OpenedLayer:
+def open_in(layer: int) -> OpenedLayer:
     """Return the form of the layer in an open layer folder.
 
     Raises:

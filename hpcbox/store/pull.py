@@ -8,7 +8,7 @@ their digests, access by proof.
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -167,4 +167,5 @@ def _lease(store: str, image: str, names: list[str]) -> Iterator[_Lease]:
     try:
         yield lease
     finally:
-        os.unlink(lease.path)
+        with suppress(FileNotFoundError):
+            os.unlink(lease.path)

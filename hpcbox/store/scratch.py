@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from hpcbox.store import locks, paths, trees
 
 _GONE = ".gone"
+# layers.write_whole's.
+_ASIDE = ".new"
 
 
 @contextmanager
@@ -27,7 +29,11 @@ def scratch(store: str) -> Iterator[str]:
     # Shared: a sweeper would take a folder whose `alive` isn't locked yet for a left one.
     with locks.wait(paths.store_lock(store), shared=True):
         os.mkdir(folder, 0o700)
-        alive = locks.wait(f"{folder}/alive")
+        try:
+            alive = locks.wait(f"{folder}/alive")
+        except OSError:
+            os.rmdir(folder)
+            raise
     try:
         yield folder
     finally:
@@ -77,7 +83,7 @@ class Left:
 
 
 def sweep(store: str) -> int:
-    """Remove the scratch folders of makers that are gone; return how many.
+    """Remove what makers that are gone have left: scratch folders and files; return how many.
 
     Does nothing while somebody adds to the store: a later pull will sweep.
     """
@@ -86,10 +92,27 @@ def sweep(store: str) -> int:
         return 0
     with lock:
         found = left(store)
+        files = list(stray_files(store))
+        for path in files:
+            os.unlink(path)
     # Without the lock: others needn't wait for many thousand unlinks.
     for one in found:
         one.remove()
-    return len(found)
+    return len(found) + len(files)
+
+
+def stray_files(store: str) -> Iterator[str]:
+    """Give the files beside records that writers who are gone have left.
+
+    To be called with the store's lock held exclusively: who writes holds it shared.
+    """
+    for folder in (store, f"{store}/images"):
+        names = set(os.listdir(folder))
+        for name in sorted(names):
+            stem, _, suffix = name.partition(".")
+            lonely = suffix in ("manifest", "config") and f"{stem}.json" not in names
+            if name.endswith(_ASIDE) or lonely:
+                yield f"{folder}/{name}"
 
 
 def left(store: str) -> list[Left]:

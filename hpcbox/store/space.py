@@ -120,8 +120,7 @@ def make_room(
     free = min(level.free_bytes for level in levels(store, marks))
     if least > free:
         raise StoreFull(
-            f"cannot pull an image: no space for it in store {store}: it takes "
-            f"{size_text(least)} at least, {size_text(likely)} likely, and {size_text(free)}"
-            f" {'is' if free else 'are'} left",
+            f"cannot pull an image: no space for it in store {store}: it takes {size_text(least)}"
+            f" at least, {size_text(likely)} likely, and {size_text(free)} are left",
             hint="free space with 'hpcbox gc --all-unused', or set another place: HPCBOX_STORE",
         )

@@ -53,7 +53,7 @@ static void json(void)
 	char *text = request_json(&(struct request) { .image = "a\"b\\c", .mounts = "/ü:/x", .cwd = "/a\n\xff\x7f" });
 
 	same(text, "{\"version\":1,\"image\":\"a\\\"b\\\\c\",\"digest\":null,\"mounts\":\"/ü:/x\",\"workdir\":null,"
-	     "\"env\":null,\"cwd\":\"/a\\u000a\\udcff\\u007f\",\"submit_dir\":null,\"script\":null,\"run\":null}", "JSON is escaped, null where unset, bytes survive");
+	     "\"env\":null,\"cwd\":\"/a\\u000a\\udcff\\u007f\",\"submit_dir\":null,\"script\":null,\"run\":null,\"registries\":null}", "JSON is escaped, null where unset, bytes survive");
 	free(text);
 }
 

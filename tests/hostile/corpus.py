@@ -68,11 +68,11 @@ def one(name: str, reason: str, *items: Item) -> Refused:
     return Refused(name, reason, (items,))
 
 
-def header(name: bytes, size: bytes, kind: bytes = b"0", *, mode: bytes = b"644") -> bytes:
+def header(name: bytes, size: bytes, kind: bytes = b"0", *, target: bytes = b"") -> bytes:
     """Return a header whose fields are what they are, with a right checksum."""
     fields = struct.pack(
         "100s8s8s8s12s12s8s1s100s6s2s247x",
-        name, mode, b"0", b"0", size, b"0", b" " * 8, kind, b"", b"ustar\0", b"00",
+        name, b"644", b"0", b"0", size, b"0", b" " * 8, kind, target, b"ustar\0", b"00",
     )  # fmt: skip
     return fields[:148] + b"%06o\0 " % sum(fields) + fields[156:]
 
@@ -159,6 +159,24 @@ NAMES = (
     one("file as a parent", "no folder", file("a"), file("a/b")),
     one("fifo as a parent", "no folder", Item("a", kind=b"6"), file("a/b")),
     one("too deep", "deep", file("/".join("d" * 300))),
+    one(
+        "too deep through symlinks",
+        "deep",
+        file("/".join("d" * 256)),
+        symlink("s", "/".join("d" * 255)),
+        folder("s/x/"),
+        symlink("t", "s/x"),
+        folder("t/y"),
+    ),
+    one(
+        "path too long through symlinks",
+        "longer",
+        file("/".join(["p" * 200] * 20)),
+        symlink("s", "/".join(["p" * 200] * 19)),
+        folder("s/" + "q" * 200),
+        symlink("t", "s/" + "q" * 200),
+        folder("t/" + "r" * 200),
+    ),
     one("name too long", "longer", file("n" * 256)),
     one("path too long", "longer", file("/".join(["p" * 200] * 25))),
     one("NUL in a PAX path", "NUL", Item("a", pax={"path": "a\0b"})),

@@ -199,6 +199,14 @@ def test_a_realm_that_is_no_web_address_gets_nothing(registry: BadRegistry, real
         source(registry.address, credentials=SECRET).open_blob(descriptor(BODY))
 
 
+def test_a_token_that_is_cut_is_fetched_again(registry: BadRegistry) -> None:
+    tokens = registry.guard = Tokens(registry, 1)
+    registry.spoil("/token", Fault(cut_after=5, times=1))
+
+    assert whole(source(registry.address).open_blob(descriptor(BODY))) == BODY
+    assert tokens.given == 2
+
+
 def test_several_scopes_are_asked_for_one_by_one(registry: BadRegistry) -> None:
     realm = f"http://{registry.address}/token?app=1"
     challenge(registry, f'Bearer realm="{realm}",scope="repository:a/b:pull repository:c:pull"')
@@ -239,14 +247,16 @@ def test_a_challenge_of_another_host_gets_no_credentials(registry: BadRegistry) 
         assert all("Authorization" not in headers for _, headers in storage.received)
 
 
-def test_the_signature_in_a_redirect_is_not_repeated(registry: BadRegistry) -> None:
-    target = "ftp://storage/blob?X-Signature=s1gnature"
+@pytest.mark.parametrize(
+    "target", ["ftp://storage/blob?X=s1gnature", "http://u:s1gnature@storage/blob"]
+)
+def test_the_secret_in_a_redirect_is_not_repeated(registry: BadRegistry, target: str) -> None:
     registry.spoil("blobs", Fault(status=307, headers={"Location": target}))
 
     with pytest.raises(RegistryUnreachable) as caught:
         source(registry.address).open_blob(descriptor(BODY))
 
-    assert "ftp://storage/blob" in str(caught.value)
+    assert "//storage/blob" in str(caught.value)
     assert "s1gnature" not in str(caught.value)
 
 

@@ -127,6 +127,54 @@ def test_what_skopeo_copies_is_the_image_of_the_registry(
     assert form.format(place) in references
 
 
+def test_an_archive_unpacks_to_the_tree_that_umoci_makes_of_it(
+    registry: Registry, store: Path, tmp_path: Path
+) -> None:
+    for form in ("oci", "docker-archive"):
+        skopeo(registry, f"{form}:{tmp_path}/{form}:local/image:1")
+    words = ["umoci", "raw", "unpack", "--image", f"{tmp_path}/oci:local/image:1"]
+    subprocess.run([*words, tmp_path / "umoci"], check=True, capture_output=True)
+
+    for form in ("oci", "docker-archive"):
+        root = tmp_path / f"of-{form}"
+        code, _, err = finish(hpcbox("unpack", f"{form}:{tmp_path}/{form}", str(root), store=store))
+
+        assert code == 0, err
+        assert listing(root) == listing(tmp_path / "umoci")
+
+
+def test_an_image_of_this_machine_is_listed_found_and_removed(
+    store: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree.parent)
+    digest = pulled("dir:root", store)["digest"]
+
+    _, listed, _ = finish(hpcbox("images", store=store))
+    _, shown, _ = finish(hpcbox("inspect", "--json", f"dir:{tree}", store=store))
+    code, removed, err = finish(hpcbox("rm", "dir:./root", store=store))
+
+    assert f"dir:{tree} " in listed
+    assert json.loads(shown)["digest"] == digest
+    assert json.loads(shown)["source"] == "store"
+    assert code == 0, err
+    assert f"removed {digest}" in removed
+
+
+def test_an_image_of_this_machine_that_changed_is_run_as_it_is_now(
+    store: Path, tmp_path: Path
+) -> None:
+    """Unlike a tag, which is asked for again only when somebody wants that."""
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    for text in ("old", "new"):
+        (root / "bin/sh").write_bytes(Path("/bin/busybox").read_bytes())
+        (root / "bin/sh").chmod(0o755)
+        (root / "said").write_text(text)
+        words = ["run", "--image", f"dir:{root}", "--", "/bin/sh", "-c", "read x </said; echo $x"]
+        code, out, err = finish(hpcbox(*words, store=store))
+        assert (code, out) == (0, f"{text}\n"), err
+
+
 def test_a_folder_becomes_an_image_of_its_files(store: Path, tree: Path) -> None:
     record = pulled(f"dir:{tree}", store)
 

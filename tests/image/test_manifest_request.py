@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hpcbox.errors import DigestMismatch, ImageNotFound, ManifestInvalid
+from hpcbox.errors import DigestMismatch, ImageNotFound, ManifestInvalid, RegistryUnreachable
 from hpcbox.image import media_types
 from hpcbox.image.digest import Digest
 from hpcbox.image.manifest import Platform
@@ -234,3 +234,11 @@ def test_a_manifest_that_is_cut_is_asked_for_again(registry: BadRegistry) -> Non
     resolved = source(registry.address).resolve()
 
     assert str(Digest.of(resolved.body)) == pushed
+
+
+def test_a_manifest_that_trickles_for_ever_is_given_up(registry: BadRegistry) -> None:
+    push_image(registry, "a/b:1", LAYER)
+    registry.spoil("manifests", Fault(trickle=10))
+
+    with pytest.raises(RegistryUnreachable, match=r"took longer than 1\.2 seconds"):
+        source(registry.address, stall_seconds=0.3, retry_seconds=0.1).resolve()

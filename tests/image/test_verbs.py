@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.registry import Registry
 from tests.services.small_images import file, push_image, tar
 from tests.store.pulling import finish, hpcbox
@@ -159,3 +160,23 @@ def test_resolve_names_an_image_that_is_not_there(registry: Registry, store: Pat
 
     assert code == 66
     assert "nope:1" in err
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (Fault(trickle=10), "gave no answer within 4.5 seconds"),
+        (Fault(status=429, headers={"Retry-After": "30"}), "asks to wait 30 s"),
+        (Fault(status=503), "answers with error 503"),
+    ],
+)
+def test_resolve_does_not_wait_longer_than_the_plugin(store: Path, fault: Fault, text: str) -> None:
+    with BadRegistry() as registry:
+        push_image(registry, "a/b:1", LAYER)
+        registry.spoil("manifests", fault)
+        process = hpcbox("resolve", "--wire", f"{registry.address}/a/b:1", store=store)
+        code, out, err = finish(process, timeout=15)
+
+    assert (code, out) == (69, "")
+    assert text in err
+    assert len(err.splitlines()) == 1

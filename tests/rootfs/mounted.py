@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from hpcbox.container import root as container_root
 from hpcbox.rootfs.mounting import LayerMounts
-from hpcbox.store.opened_layer import OpenedLayer, open_layer
+from hpcbox.store.opened_layer import OpenedLayer, open_in
 
 SERVICE = (0, 0)
 USER = (2001, 2001)
@@ -39,7 +39,7 @@ def opened(layer: Path) -> OpenedLayer:
     """Open a layer's form."""
     folder = os.open(layer, os.O_PATH)
     try:
-        return open_layer(folder)
+        return open_in(folder)
     finally:
         os.close(folder)
 

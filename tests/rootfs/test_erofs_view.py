@@ -18,7 +18,7 @@ from hpcbox.rootfs.layer_view import LayerFolder
 from hpcbox.rootfs.root_files import StackedRoot
 from hpcbox.rootfs.tree import FILE, FOLDER, Node
 from hpcbox.rootfs.tree_copy import tree_of
-from hpcbox.store.opened_layer import OpenedLayer, open_layer
+from hpcbox.store.opened_layer import OpenedLayer, open_in
 from hpcbox.store.sink import LayerSink
 from tests.rootfs.images import mounted, seen
 from tests.rootfs.unpacking import Bytes, budget
@@ -63,7 +63,7 @@ def make(folder_path: Path, sink: LayerSink) -> Path:
 def opened(layer: Path) -> Iterator[OpenedLayer]:
     """Open a layer's files."""
     descriptor = os.open(layer, os.O_PATH)
-    form = open_layer(descriptor)
+    form = open_in(descriptor)
     os.close(descriptor)
     try:
         yield form

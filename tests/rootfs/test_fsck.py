@@ -3,6 +3,7 @@
 Debian 12's version doesn't know blocks of 512 bytes; the next release's does.
 """
 
+import fcntl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,10 @@ pytestmark = pytest.mark.slow
 def root() -> Path:
     """A root of the next Debian with its erofs-utils."""
     cache_root().mkdir(mode=0o700, parents=True, exist_ok=True)
-    return debian.root(debian.NEXT_SUITE, ("erofs-utils",))
+    # The lock of those who make images of such roots.
+    with open(cache_root() / "images.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return debian.root(debian.NEXT_SUITE, ("erofs-utils",))
 
 
 @pytest.fixture

@@ -186,6 +186,8 @@ class BadRegistry:
             request.wfile.write(body[start : start + step])
             request.wfile.flush()
             if fault.trickle is not None and self._stopped.wait(0.1):
+                # As the kernel does for a process that ends.
+                request.close_connection = True
                 return
 
     def _fault(self, path: str) -> Fault:

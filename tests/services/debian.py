@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -68,20 +69,26 @@ def root(suite: str = SUITE, included: tuple[str, ...] = ()) -> Path:
         LabError: mmdebstrap fails (no network, no space).
     """
     folder = cache_root() / "roots" / key(suite, included)
-    if not folder.exists():
-        folder.parent.mkdir(mode=0o700, exist_ok=True)
-        growing = folder.with_suffix(".new")
-        shutil.rmtree(growing, ignore_errors=True)
-        left_out = [f"/usr/share/{name}/*" for name in UNPACK_NOT]
-        left_out += UNPACK_NOT_NEXT if suite == NEXT_SUITE else ()
-        run([
-            "mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt/lists",
-            *(f"--dpkgopt=path-exclude={path}" for path in left_out),
-            *(f"--include={name}" for name in included),
-            suite, os.fspath(growing), "-",
-        ], stdin_text=sources(suite))  # fmt: skip
-        growing.rename(folder)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _make_root(folder, suite, included)
     return folder
+
+
+def _make_root(folder: Path, suite: str, included: tuple[str, ...]) -> None:
+    growing = folder.with_suffix(".new")
+    shutil.rmtree(growing, ignore_errors=True)
+    left_out = [f"/usr/share/{name}/*" for name in UNPACK_NOT]
+    left_out += UNPACK_NOT_NEXT if suite == NEXT_SUITE else ()
+    run([
+        "mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt/lists",
+        *(f"--dpkgopt=path-exclude={path}" for path in left_out),
+        *(f"--include={name}" for name in included),
+        suite, os.fspath(growing), "-",
+    ], stdin_text=sources(suite))  # fmt: skip
+    growing.rename(folder)
 
 
 def add_packages(suite: str, packages: tuple[str, ...], tar: tarfile.TarFile) -> None:

@@ -6,6 +6,7 @@ ends when its stdin does.
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from tests.services.slurm import Cluster
 
+PASSWORD = "odd s3cret"
 HOST, PORT = "10.77.0.1", 5001
 STALL_AFTER_BYTES = 2**20
 LARGE_BYTES = 320 * 2**20
@@ -83,7 +85,19 @@ def fill(registry: BadRegistry) -> None:
     push_image(registry, "base:1", leaning_images.base())
     push_image(registry, "leaning:1", *leaning_images.leaning())
     push_image(registry, "many:1", *leaning_images.many())
+    push_image(registry, "private/app:1", *_hiding())
+    registry.serve("/v2/", b"{}")
+    registry.guard = _ask_for_password
     push_image(registry, "large:1", tar(file("large", os.urandom(LARGE_BYTES))), how="none")
+
+
+def _ask_for_password(path: str, headers: dict[str, str]) -> dict[str, str] | None:
+    """Let only alice to what is private, and to the question whether this is a registry."""
+    if not path.startswith("/v2/private/") and path != "/v2/":
+        return None
+    pair = base64.b64encode(b"alice:" + PASSWORD.encode()).decode()
+    known = headers.get("Authorization") == f"Basic {pair}"
+    return None if known else {"WWW-Authenticate": 'Basic realm="odd"'}
 
 
 def _hiding() -> tuple[bytes, bytes]:

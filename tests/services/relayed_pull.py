@@ -1,6 +1,6 @@
 """A pull by two accounts, as on a node: run as root, prints one line of JSON.
 
-    python -m tests.services.relayed_pull STORE SERVICE_UID USER_UID IMAGE [STALL_SECONDS]
+    python -m tests.services.relayed_pull STORE SERVICE_UID USER_UID IMAGE [STALL_SECONDS [FORM]]
 
 The fetcher becomes USER_UID and has the network; the writer becomes SERVICE_UID and has none.
 """
@@ -12,15 +12,23 @@ from typing import Any
 from hpcbox import packets, principals
 from hpcbox.image import relay
 from hpcbox.image.reference import parse
+from hpcbox.rootfs import sinks
 from hpcbox.rootfs.sources import source_of
-from hpcbox.rootfs.unpack import DirectorySink
 from hpcbox.settings import Settings
 from hpcbox.store import writer
 from hpcbox.store.pull import Limits
 
 
-def main(store: str, service_uid: int, user_uid: int, image: str, stall_seconds: float) -> None:
-    """Pull and print {"progress": […], "error": …, "digest": …}."""
+def pulled(
+    store: str,
+    service_uid: int,
+    user_uid: int,
+    image: str,
+    *,
+    stall_seconds: float = 30.0,
+    form: str = "directory",
+) -> dict[str, Any]:
+    """Pull and return {"progress": […], "error": …, "digest": …}."""
     fetcher_end, writer_end = packets.pair()
     settings = Settings(store=store, stall_seconds=stall_seconds, retry_seconds=3 * stall_seconds)
 
@@ -32,7 +40,7 @@ def main(store: str, service_uid: int, user_uid: int, image: str, stall_seconds:
 
     def write(root: packets.Socket) -> None:
         limits = Limits(2**34, 10**6, 3)
-        digest = writer.write(writer_end, store, user_uid, DirectorySink(), limits)
+        digest = writer.write(writer_end, store, user_uid, sinks._SINKS[form](), limits)
         packets.send(root, b"D", digest.encode())
 
     reports = _fork((user_uid, user_uid, ()), fetch, fetcher_end, network=True)
@@ -48,7 +56,7 @@ def main(store: str, service_uid: int, user_uid: int, image: str, stall_seconds:
     packet = packets.receive(result)
     if packet is not None and packet.kind == b"D":
         said["digest"] = packet.payload.decode()
-    print(json.dumps(said))
+    return said
 
 
 def _fork(
@@ -65,10 +73,12 @@ def _fork(
 
 
 if __name__ == "__main__":
-    main(
+    said = pulled(
         sys.argv[1],
         int(sys.argv[2]),
         int(sys.argv[3]),
         sys.argv[4],
-        float(sys.argv[5]) if len(sys.argv) > 5 else 30.0,
+        stall_seconds=float(sys.argv[5]) if len(sys.argv) > 5 else 30.0,
+        form=sys.argv[6] if len(sys.argv) > 6 else "directory",
     )
+    print(json.dumps(said))

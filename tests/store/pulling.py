@@ -1,9 +1,11 @@
 """What the tests of the store share: pulls in this process, and pulls as processes."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from hpcbox.image.progress import Progress
 from hpcbox.image.reference import parse
@@ -55,6 +57,21 @@ def hpcbox(*words: str, store: Path, **environment: str) -> subprocess.Popen[str
             **environment,
         },
     )
+
+
+def pull_as(user: int, service: int, image: str, store: Path, stall: float = 30) -> dict[str, Any]:
+    """Pull as two accounts, as on a node; return what tests/services/relayed_pull.py says."""
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.services.relayed_pull"]
+        + [str(store), str(service), str(user), image, str(stall)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 60) -> tuple[int, str, str]:

@@ -1,9 +1,7 @@
 """Site mode: one account fetches, another writes, and neither believes the other."""
 
-import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +21,17 @@ from hpcbox.store.pull import pull
 from tests.rootfs.unpacking import Bytes, listing
 from tests.services.bad_registry import BadRegistry, Fault
 from tests.services.registry import Registry
-from tests.services.small_images import compressed, digest, file, folder, push_image, tar, whiteout
+from tests.services.small_images import (
+    compressed,
+    config_body,
+    digest,
+    file,
+    folder,
+    push_image,
+    tar,
+    whiteout,
+)
+from tests.store import pulling
 from tests.store.pulling import LIMITS, pull_here, settings, visible
 
 Ends = tuple[packets.Socket, packets.Socket]
@@ -33,12 +41,9 @@ LAYER = tar(folder("bin", 0o555), file("bin/tool", os.urandom(50_000), 0o4755), 
 
 
 @pytest.fixture
-def site_store(tmp_path: Path) -> Path:
+def site_store(open_folder: Path) -> Path:
     """A store that belongs to the service account, reachable by it."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o011)
-    store = tmp_path / "store"
+    store = open_folder / "store"
     store.mkdir(mode=0o700)
     os.chown(store, SERVICE, SERVICE)
     return store
@@ -53,18 +58,8 @@ def ends() -> Iterator[Ends]:
     writer_end.close()
 
 
-def pull_as(user: int, image: str, store: Path, stall_seconds: float = 30) -> dict[str, object]:
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.services.relayed_pull"]
-        + [str(store), str(SERVICE), str(user), image, str(stall_seconds)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
-    answer: dict[str, object] = json.loads(result.stdout)
-    return answer
+def pull_as(user: int, image: str, store: Path, stall: float = 30) -> dict[str, object]:
+    return pulling.pull_as(user, SERVICE, image, store, stall)
 
 
 def blob_answers(registry: Registry, repository: str) -> list[str]:
@@ -118,18 +113,18 @@ def test_a_second_user_proves_access_by_pieces_instead_of_blobs(
 
 
 def test_a_copy_on_this_machine_proves_access_too(
-    registry: Registry, site_store: Path, tmp_path: Path
+    registry: Registry, site_store: Path, open_folder: Path
 ) -> None:
     pushed = push_image(registry, "site/copied:1", LAYER)
     image = f"{registry.address}/site/copied:1"
     words = ["skopeo", "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false"]
-    subprocess.run([*words, f"docker://{image}", f"oci:{tmp_path}/copy:1"], check=True)
+    subprocess.run([*words, f"docker://{image}", f"oci:{open_folder}/copy:1"], check=True)
     pull_as(ALICE, image, site_store)
-    layer = tmp_path / "copy/blobs/sha256" / digest(compressed(LAYER, "gzip"))[7:]
+    layer = open_folder / "copy/blobs/sha256" / digest(compressed(LAYER, "gzip"))[7:]
 
-    before = pull_as(BOB, f"oci:{tmp_path}/copy", site_store)
+    before = pull_as(BOB, f"oci:{open_folder}/copy", site_store)
     layer.write_bytes(bytes(layer.stat().st_size))
-    after = pull_as(BOB, f"oci:{tmp_path}/copy", site_store)
+    after = pull_as(BOB, f"oci:{open_folder}/copy", site_store)
 
     assert (before["digest"], before["error"]) == (pushed, None)
     assert images.access_is_fresh(str(site_store), BOB, pushed, 60)
@@ -164,11 +159,37 @@ def test_a_registry_that_stalls_in_a_blob_is_named(
     push_image(bad_registry, "site/slow:1", LAYER, how="none")
     bad_registry.spoil(rf"/blobs/{digest(LAYER)}", Fault(stall_after=1000))
 
-    said = pull_as(ALICE, f"{bad_registry.address}/site/slow:1", site_store, stall_seconds=0.3)
+    said = pull_as(ALICE, f"{bad_registry.address}/site/slow:1", site_store, stall=0.3)
 
     assert "sent nothing for 0.3 seconds" in str(said["error"])
     assert visible(site_store) == set()
     assert os.listdir(site_store / "tmp") == []
+
+
+def test_a_blob_that_is_cut_goes_on_while_the_writer_notices_nothing(
+    bad_registry: BadRegistry, site_store: Path
+) -> None:
+    push_image(bad_registry, "site/cut:1", LAYER, how="none")
+    bad_registry.spoil(rf"/blobs/{digest(LAYER)}", Fault(cut_after=1000, times=2))
+
+    said = pull_as(ALICE, f"{bad_registry.address}/site/cut:1", site_store)
+
+    assert said["error"] is None
+    assert said["digest"]
+
+
+def test_a_blob_that_was_altered_once_is_asked_for_anew_through_the_relay(
+    bad_registry: BadRegistry, site_store: Path
+) -> None:
+    push_image(bad_registry, "site/altered:1", LAYER, how="none")
+    for blob in (LAYER, config_body([digest(LAYER)])):
+        altered = Fault(alter=lambda body: body[:-1] + b"x", times=1)
+        bad_registry.spoil(digest(blob), altered)
+
+    said = pull_as(ALICE, f"{bad_registry.address}/site/altered:1", site_store)
+
+    assert said["error"] is None
+    assert len(bad_registry.paths()) == 5
 
 
 class Lying:

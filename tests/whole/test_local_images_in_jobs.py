@@ -24,6 +24,7 @@ FORMS = {
     "docker-archive:./images/docker.tar": "docker-archive:/home/alice/images/docker.tar",
     "dir:~/images/root": "dir:/home/alice/images/root",
     "./images/x.sqsh": "/home/alice/images/x.sqsh",
+    "images/ä b.erofs": "/home/alice/images/ä b.erofs",
 }
 
 
@@ -35,6 +36,8 @@ def images(running_cluster: Cluster) -> Iterator[None]:
         mkdir -m 700 images && cd images
         {copy} oci:layout:1 && {copy} oci-archive:oci.tar && {copy} docker-archive:docker.tar
         hpcbox unpack --quiet {IMAGE} root && mksquashfs root x.sqsh -quiet -no-progress
+        mkfs.erofs --quiet "ä b.erofs" root
+        mkdir locked && touch locked/file && chmod 0 locked/file
     """
     running_cluster.run(["sh", "-e", "-c", script], check=True)
     yield
@@ -77,6 +80,7 @@ def test_the_submitting_side_says_what_is_wrong_with_a_path(cluster: Cluster) ->
         "oci:images/nothing": "there is no /home/alice/images/nothing",
         "oci:images/layout:2": "it has 1",
         "./images/root": "'dir:./images/root' may be meant",
+        "dir:images/locked": "cannot read /home/alice/images/locked/file: Permission denied",
         "docker-archive:images/oci.tar": "write oci-archive:FILE",
     }.items():
         done = srun(cluster, f"--container={typed}", "/static")
