@@ -26,7 +26,7 @@ COLD, WARM = 1.3, 1.1
 ROUNDS = 4
 PLAIN = "unpacked folder"
 FIRST_COMMANDS = {
-    "small": ("git", "--version"),
+    "small": ("python3", "-c", "import ssl"),
     "medium": ("python3", "-c", "import numpy"),
     "ml": ("python3", "-c", "import torch"),
 }

@@ -10,19 +10,23 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
-from hpcbox import principals
-from hpcbox.image.compression import decompressed
-from hpcbox.image.digest import Digest
-from hpcbox.image.manifest import Descriptor, Manifest, parse_config, parse_manifest
-from hpcbox.image.reference import Reference, parse
-from hpcbox.image.registry import RegistrySource
-from hpcbox.image.source import read_exactly
-from hpcbox.image.verified import VerifiedStream
-from hpcbox.rootfs.sinks import sink_of
-from hpcbox.settings import Settings
-from hpcbox.store.forms import DIRECTORY, EROFS, INDEX, SQUASHFS
-from hpcbox.store.pull import Limits, pull
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY))
+
+from hpcbox import principals  # noqa: E402
+from hpcbox.image.compression import decompressed  # noqa: E402
+from hpcbox.image.digest import Digest  # noqa: E402
+from hpcbox.image.manifest import Descriptor, Manifest, parse_config, parse_manifest  # noqa: E402
+from hpcbox.image.reference import Reference, parse  # noqa: E402
+from hpcbox.image.registry import RegistrySource  # noqa: E402
+from hpcbox.image.source import read_exactly  # noqa: E402
+from hpcbox.image.verified import VerifiedStream  # noqa: E402
+from hpcbox.rootfs.sinks import sink_of  # noqa: E402
+from hpcbox.settings import Settings  # noqa: E402
+from hpcbox.store.forms import DIRECTORY, EROFS, INDEX, SQUASHFS  # noqa: E402
+from hpcbox.store.pull import Limits, pull  # noqa: E402
 
 FLOOR = "floor"
 SINKS = (INDEX, EROFS, SQUASHFS, DIRECTORY)
