@@ -131,7 +131,7 @@ class ResumingStream:
     def _explained(self, error: HTTPError) -> RegistryUnreachable:
         if isinstance(error, ReadTimeoutError):
             return self._transport.explained(error)
-        name, whole = self._transport.place.registry, size_text(self._end)
+        name, whole = self._transport.place.name, size_text(self._end)
         return RegistryUnreachable(
             f"registry {name} cut a transfer after {size_text(self._position)} of {whole}",
             hint="try again later",

@@ -58,7 +58,7 @@ class Transport:
         self.place = place
         self._settings = settings
         self._connections = Connections(place, settings)
-        refusals = Refusals(purpose, place.registry, advice)
+        refusals = Refusals(purpose, place.name, advice)
         find = find_credentials or self._find
         self._authorization = Authorization(place, find, self._ask, refusals)
         self._deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
@@ -159,7 +159,7 @@ class Transport:
                 patience.wait(self._busy(response.status, asked), asked_seconds=asked)
 
     def _busy(self, status: int, asked_seconds: float | None) -> RegistryUnreachable:
-        name = self.place.registry
+        name = self.place.name
         if status != 429:
             return RegistryUnreachable(
                 f"registry {name} answers with error {status}", hint="try again later"
@@ -181,17 +181,17 @@ class Transport:
                 # Its challenge could lead the registry's credentials anywhere.
                 drop(response)
                 raise RegistryUnreachable(
-                    f"registry {self.place.registry} redirects to {shorten(urlsplit(url).netloc)},"
+                    f"registry {self.place.name} redirects to {shorten(urlsplit(url).netloc)},"
                     " which wants credentials of its own"
                 )
             if response.status not in _REDIRECTS or location is None:
                 return response
             drop(response)
             url = self._redirected(url, location)
-        raise RegistryUnreachable(f"registry {self.place.registry} redirects in a circle")
+        raise RegistryUnreachable(f"registry {self.place.name} redirects in a circle")
 
     def _redirected(self, old: str, location: str) -> str:
-        name = self.place.registry
+        name = self.place.name
         # What follows a question mark may be a signature that is as good as a password.
         shown = shorten(re.sub(r"//[^/]*@", "//", location.partition("?")[0]), 120)
         try:

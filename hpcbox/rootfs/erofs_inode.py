@@ -8,8 +8,8 @@ import os
 import struct
 from typing import NamedTuple
 
-from hpcbox.errors import StoreError
 from hpcbox.rootfs import erofs_format as erofs
+from hpcbox.rootfs.image_folder import damaged
 
 _COMPACT = struct.Struct("<HHHHIIIIHHI")
 _HOLE_BLOCK = 2**32 - 1
@@ -185,11 +185,3 @@ class Inodes:
 
 def _follows(last: Piece, piece: Piece) -> bool:
     return last.place == HOLE or last.offset + last.size == piece.offset
-
-
-def damaged(reason: str) -> StoreError:
-    """Return the error for an image that can't be what hpcbox wrote."""
-    return StoreError(
-        f"a layer's file system image is damaged: {reason}",
-        hint="remove the image with 'hpcbox rm' and pull it again",
-    )
