@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 from image_figures import MEGABYTE, MEMORY_MEGABYTES
 from image_pull import SINKS
-from image_ways import Place, again, remove, run
+from image_ways import UMOCI, Place, again, remove, run
 from report import Figure, median
 
 if TYPE_CHECKING:
     from tests.services.registry import Registry
 
-FIRST_RUN = Path(__file__).with_name("image_first_run.py")
+ROOT = Path(__file__).with_name("image_root.py")
 REPEATS = 5
 REPEAT_SECONDS = 0.3
 COLD, WARM = 1.3, 1.1
 ROUNDS = 4
 PLAIN = "unpacked folder"
 FIRST_COMMANDS = {
-    "small": ("git", "--version"),
+    "small": ("python3", "-c", "import ssl"),
     "medium": ("python3", "-c", "import numpy"),
     "ml": ("python3", "-c", "import torch"),
 }
@@ -74,12 +74,12 @@ def first_runs(place: Place, ways: list[str], image: str) -> list[Figure]:
     plain = place.scratch / f"{image}-plain"
     plain.mkdir()
     roots = {sink: _stored(place, sink, image) for sink in sinks}
-    _first_run(place, roots[sinks[0]], os.fspath(plain))
+    _in_root(place, roots[sinks[0]], "copy", os.fspath(plain))
     roots[PLAIN] = [os.fspath(plain), ""]
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in roots}
     for number in range(ROUNDS + 1):
         for name in list(roots) if number % 2 == 0 else reversed(roots):
-            done = _first_run(place, roots[name], "-", *FIRST_COMMANDS[image])
+            done = _in_root(place, roots[name], "run", *FIRST_COMMANDS[image])
             if number:
                 runs[name].append(json.loads(done))
     remove(plain)
@@ -96,11 +96,24 @@ def first_runs(place: Place, ways: list[str], image: str) -> list[Figure]:
     return figures
 
 
+def compared(place: Place, ways: list[str], image: str) -> list[Figure]:
+    """Compare the tree of the first sink with the one that umoci has left."""
+    theirs = place.folder(UMOCI, image) / "root"
+    sinks = [way for way in ways if way in SINKS]
+    if not sinks or not theirs.exists():
+        return []
+    found = _in_root(place, _stored(place, sinks[0], image), "compare", os.fspath(theirs))
+    count = json.loads(found)
+    remove(place.folder(UMOCI, image))
+    label = f"{image}, {sinks[0]}: paths that differ from umoci's"
+    return [Figure(label, count, "", 0, (count,))]
+
+
 def _stored(place: Place, sink: str, image: str) -> list[str]:
     done = subprocess.run(again(place, sink, image), check=True, capture_output=True, text=True)
     return [os.fspath(place.folder(sink, image) / "store"), done.stdout.strip()]
 
 
-def _first_run(place: Place, root: list[str], *words: str) -> str:
-    command = [sys.executable, os.fspath(FIRST_RUN), *root, str(place.uid), *words]
+def _in_root(place: Place, root: list[str], *words: str) -> str:
+    command = [sys.executable, os.fspath(ROOT), *root, str(place.uid), *words]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -10,34 +10,26 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from hpcbox import principals
-from hpcbox.image.compression import decompressed
-from hpcbox.image.digest import Digest
-from hpcbox.image.manifest import Descriptor, Manifest, parse_config, parse_manifest
-from hpcbox.image.reference import Reference, parse
-from hpcbox.image.registry import RegistrySource
-from hpcbox.image.source import read_exactly
-from hpcbox.image.verified import VerifiedStream
-from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
-from hpcbox.rootfs.squashfs_sink import SquashfsSink
-from hpcbox.rootfs.unpack import DirectorySink
-from hpcbox.settings import Settings
-from hpcbox.store.pull import Limits, pull
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY))
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hpcbox.store.sink import LayerSink
+from hpcbox import principals  # noqa: E402
+from hpcbox.image.compression import decompressed  # noqa: E402
+from hpcbox.image.digest import Digest  # noqa: E402
+from hpcbox.image.manifest import Descriptor, Manifest, parse_config, parse_manifest  # noqa: E402
+from hpcbox.image.reference import Reference, parse  # noqa: E402
+from hpcbox.image.registry import RegistrySource  # noqa: E402
+from hpcbox.image.source import read_exactly  # noqa: E402
+from hpcbox.image.verified import VerifiedStream  # noqa: E402
+from hpcbox.rootfs.sinks import sink_of  # noqa: E402
+from hpcbox.settings import Settings  # noqa: E402
+from hpcbox.store.forms import DIRECTORY, EROFS, INDEX, SQUASHFS  # noqa: E402
+from hpcbox.store.pull import Limits, pull  # noqa: E402
 
 FLOOR = "floor"
-SINKS: dict[str, Callable[[], LayerSink]] = {
-    "index": IndexSink,
-    "erofs": ErofsSink,
-    "squashfs": SquashfsSink,
-    "directory": DirectorySink,
-}
+SINKS = (INDEX, EROFS, SQUASHFS, DIRECTORY)
 
 
 def floor(source: RegistrySource, threads: int) -> str:
@@ -73,7 +65,7 @@ def main(how: str, store: str, uid: int, image: str) -> None:
         print(floor(source, settings.pull_threads))
         return
     limits = Limits(settings.max_image_bytes, settings.max_entries, settings.pull_threads)
-    print(pull(source, store, SINKS[how](), limits, lambda _progress: None).digest)
+    print(pull(source, store, sink_of(how), limits, lambda _progress: None).digest)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ the sum of their peaks; written is what they wrote to files, while the disk's ow
 was written on this machine meanwhile.
 
 Then, each with every sink: pulling again what is there; a layer that shrinks 1000:1; the first
-command in the root, cold and warm, against an unpacked folder.
+command in the root, cold and warm, against an unpacked folder. And once: the tree against umoci's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -32,7 +33,7 @@ import image_extras  # noqa: E402
 import image_figures  # noqa: E402
 from image_figures import Results  # noqa: E402
 from image_pull import SINKS  # noqa: E402
-from image_ways import OWN, PEERS, Place, missing_programs, remove, run  # noqa: E402
+from image_ways import OWN, PEERS, UMOCI, Place, missing_programs, remove, run  # noqa: E402
 from measured import occupied_bytes  # noqa: E402
 from report import Figure, publish, report_file  # noqa: E402
 
@@ -66,8 +67,8 @@ def measured(place: Place, ways: list[str], names: list[str], rounds: int) -> di
                 results[name].occupied[way] = occupied_bytes(folder)
                 if way in SINKS:
                     results[name].uncompressed_bytes = uncompressed_bytes(folder)
-                # The stores are still needed; what the peers made is not.
-                if way in PEERS:
+                # The stores are still needed, and of the peers' one tree to compare with.
+                if way in PEERS and (way != UMOCI or number < rounds):
                     remove(folder)
     return results
 
@@ -123,6 +124,8 @@ def main() -> int:
     arguments = _arguments()
     if os.geteuid() != 0:
         raise SystemExit("bench-images needs root: podman's overlay and the first runs mount")
+    # What `timeout` sends: the scratch folder is removed then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     ways = available(arguments.ways)
     figures: list[Figure] = []
     names = built([*arguments.images, ZEROS])
@@ -137,6 +140,7 @@ def main() -> int:
             for name, result in results.items():
                 figures += image_figures.costs(name, result)
                 figures += image_extras.repeated(place, registry, ways, name)
+                figures += image_extras.compared(place, ways, name)
                 figures += image_extras.first_runs(place, ways, name)
             if ZEROS in names:
                 figures += image_extras.zeros(place, ways, ZEROS)

@@ -70,7 +70,9 @@ def _rows(found: Inventory, image: StoredImage) -> list[tuple[str, ...]]:
         _moment(image.last_used_at),
         ", ".join(image.holders),
     )
-    return [(reference, *common) for reference in sorted(record.references) or ["-"]]
+    # As nodes of a job pull it: with the digest, which has a column of its own here.
+    names = {name.removesuffix(f"@{record.digest}") for name in record.references}
+    return [(name, *common) for name in sorted(names) or ["-"]]
 
 
 def _sum(found: Inventory, store: str) -> str:

@@ -4,8 +4,8 @@ import os
 import stat
 
 from hpcbox.rootfs import erofs_format as erofs
-from hpcbox.rootfs.erofs_inode import HOLE, Inode, Inodes, Piece, damaged
-from hpcbox.rootfs.image_folder import FolderCache, copy_in_memory, is_opaque
+from hpcbox.rootfs.erofs_inode import HOLE, Inode, Inodes, Piece
+from hpcbox.rootfs.image_folder import FolderCache, copy_in_memory, damaged, is_opaque
 from hpcbox.rootfs.tree import FOLDER, SYMLINK, Node
 
 _ENTRY_BYTES = erofs.ENTRY.size

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from hpcbox.errors import StoreError
 from hpcbox.rootfs.tree import Node
 
 _OPAQUE = b"user.overlay.opaque"
@@ -144,3 +145,11 @@ def copy_in_memory(kind: int, size: int, copy: Callable[[int], None]) -> int:
         os.close(made)
         raise
     return made
+
+
+def damaged(reason: str) -> StoreError:
+    """Return the error for an image that can't be what hpcbox wrote."""
+    return StoreError(
+        f"a layer's file system image is damaged: {reason}",
+        hint="remove the image with 'hpcbox rm' and pull it again",
+    )

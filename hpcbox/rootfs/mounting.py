@@ -147,14 +147,16 @@ def _new_mount(kind: str, sources: list[int]) -> int:
 
 
 def _hint(form: OpenedLayer, error: OSError) -> str | None:
-    if form.kind != DIRECTORY and error.errno == errno.EPERM:
+    if form.kind == DIRECTORY:
+        return None
+    if error.errno == errno.EPERM:
         return "layers that are file systems can only be mounted by root: use a store of your own"
-    if error.errno in (errno.ENODEV, errno.ENOENT, errno.ENXIO):
+    if error.errno in (errno.ENODEV, errno.ENOENT, errno.ENXIO, errno.EBUSY):
         return (
-            "this kernel lacks the file system or loop devices: an administrator sets "
+            "this node lacks the file system, or loop devices for it: an administrator sets "
             "sink = \"directory\" and removes the image with 'hpcbox rm'"
         )
-    return None
+    return "remove the image with 'hpcbox rm' and pull it again"
 
 
 def _mapping(owner: tuple[int, int], user: tuple[int, int]) -> int:

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import zstandard
 
-from hpcbox.errors import StoreError
 from hpcbox.rootfs import squashfs_format as squashfs
-from hpcbox.rootfs.erofs_inode import damaged
+from hpcbox.rootfs.image_folder import damaged
 from hpcbox.rootfs.squashfs_format import BLOCK, METADATA, NO_TABLE, NONE
 
 _KEPT_BLOCKS = 128
@@ -273,5 +272,5 @@ def checked_word(word: int) -> tuple[int, bool]:
     """
     size = word & ~squashfs.BLOCK_STORED
     if size > BLOCK:
-        raise StoreError("a block is larger than blocks are")
+        raise damaged("a block is larger than blocks are")
     return size, not word & squashfs.BLOCK_STORED

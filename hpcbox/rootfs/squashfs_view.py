@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from hpcbox.rootfs import squashfs_format as squashfs
 from hpcbox.rootfs.content import write_at
-from hpcbox.rootfs.erofs_inode import damaged
-from hpcbox.rootfs.image_folder import FolderCache, copy_in_memory, is_opaque
+from hpcbox.rootfs.image_folder import FolderCache, copy_in_memory, damaged, is_opaque
 from hpcbox.rootfs.squashfs_format import BLOCK
 from hpcbox.rootfs.squashfs_inode import Inode, SquashfsFile, checked_word, decompressed
 from hpcbox.rootfs.tree import FOLDER, Node

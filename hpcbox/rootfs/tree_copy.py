@@ -7,8 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self
 
-from hpcbox.rootfs.erofs_inode import damaged
-from hpcbox.rootfs.image_folder import Image, user_xattrs
+from hpcbox.rootfs.image_folder import Image, damaged, user_xattrs
 from hpcbox.rootfs.layer_view import LayerFolder
 from hpcbox.rootfs.stack import Stack
 from hpcbox.rootfs.tree import FILE, FOLDER, Node

@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   ./lab up --id wide --profile wide --nodes 2 a second lab beside the first
   ./lab up --no-plugin=n2                     n2 lacks hpcbox's Slurm plugin
   ./lab down; ./lab down --id wide
+  ./lab images --large medium ml              the benchmarks' images, too: medium:1, ml:1
 images inside the lab: 10.77.0.1:5000/{debian,mpich,mpich42,openmpi4,openmpi5,static}:1
 """
 ALL = "all"
