@@ -215,6 +215,7 @@ def test_a_lease_of_before_a_reboot_has_ended(
     table = json.loads(lease.read_text())
     assert [one.name for one in leases.listed(str(store))[0]] == [lease.name]
     lease.write_text(json.dumps({**table, "boot": "another"}))
+    lease.with_name("17.1.5").write_text("")
 
     pull_here(f"{registry.address}/gc/new:1", store)
 
