@@ -16,7 +16,8 @@
     ├── LayerRejected               65  an entry that may not be unpacked
     ├── StoreError                  74
     │   ├── StoreFull               73
-    │   └── StoreBusy               75  in use, try again later
+    │   ├── StoreBusy               75  in use, try again later
+    │   └── RecordDamaged           74  what the store has written is not what it reads
     ├── OutputError                 73  a file or folder that a user named can't be written
     ├── ContainerError             125
     │   ├── MountRefused           125  a mount that the rules forbid or that has no source
@@ -156,6 +157,10 @@ class StoreBusy(StoreError):
     """An image or layer is in use."""
 
     exit_code = 75
+
+
+class RecordDamaged(StoreError):
+    """A record in the store can't be read, though this version of hpcbox has written it."""
 
 
 class OutputError(HpcboxError):

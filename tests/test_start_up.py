@@ -44,6 +44,7 @@ def test_the_node_program_loads_nothing_beyond_the_list() -> None:
         "hpcbox.rootfs.overlay",
         "hpcbox.store",
         "hpcbox.store.opened_layer",
+        "hpcbox.store.paths",
     }
 
 

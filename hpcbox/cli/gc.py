@@ -19,7 +19,11 @@ image, and images that nothing uses, as far as the options or the store's fill l
 or a pull uses stays."""
 EXAMPLES = """  hpcbox gc --dry-run
   hpcbox gc --older-than 30
-  hpcbox gc --all-unused --json"""
+  hpcbox gc --all-unused --json
+
+--json prints an object: dry_run, freed_bytes (in all), images (digest, references, last_used_at in
+  seconds since 1970), layers (name, bytes), leftovers (path below the store, bytes), and the names
+  of leases that had ended and of locks that nobody held."""
 
 _DAY_SECONDS = 86400
 

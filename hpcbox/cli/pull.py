@@ -18,7 +18,19 @@ EXAMPLES = """  hpcbox pull debian:12
   hpcbox pull registry.site:5000/mpich:1
   hpcbox pull oci-archive:image.tar
   hpcbox pull ./image.sqsh
-  hpcbox pull --json ghcr.io/owner/name@sha256:…"""
+  hpcbox pull --json ghcr.io/owner/name@sha256:…
+
+--json prints the image's record on stdout and events on stderr, one object a line, at least one a
+second:
+  phase                     resolving, clearing (makes room), pulling, waiting (another pull fetches
+                            it), checking (access), unpacking, syncing, settling, ready
+  image, note               what is pulled; why its registry lets it wait, or ""
+  bytes_done, bytes_total   came from the source, and are to come in all
+  rate_bytes, seconds_left  a second, lately; at that rate, or null
+  idle_seconds, seconds     since something came; since the pull began
+  layers_done, layers       are in the store, and in all
+  others_done, others_total bytes of layers that another pull fetches for this one
+  stored_bytes              what the image takes of the disk, when it is ready"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -61,5 +61,6 @@ def _chosen(arguments: argparse.Namespace, settings: Settings) -> list[ImageReco
     if not arguments.images:
         raise RequestError("no image was named", hint="give references, digests or --all")
     return [
-        records.find(settings.store, image, settings.default_registry) for image in arguments.images
+        records.find(settings.store, image, settings.default_registry, pinned=True)
+        for image in arguments.images
     ]

@@ -31,7 +31,7 @@ def refusal(transport: Transport, response: Response, wanted: str, hint: str | N
         wanted: what was asked for, as `image REFERENCE`.
         hint: what to do when the registry has no such thing.
     """
-    name, status = transport.place.registry, response.status
+    name, status = transport.place.name, response.status
     if status == 407:
         drop(response)
         return RegistryRefused(

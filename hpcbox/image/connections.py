@@ -63,7 +63,7 @@ class Connections:
 
     def explained(self, error: HTTPError) -> RegistryUnreachable:
         """Return the error that says in a user's words why a request or a read failed."""
-        name = self._place.registry
+        name = self._place.name
         if isinstance(error, ReadTimeoutError):
             seconds = f"{self._settings.stall_seconds:g}"
             return RegistryUnreachable(
@@ -130,7 +130,7 @@ class Connections:
                 context.load_cert_chain(file, rules.client_key, password=lambda: b"")
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(
-                f"cannot use the certificate {file} for registry {self._place.registry}:"
+                f"cannot use the certificate {file} for registry {self._place.name}:"
                 f" {error.strerror or 'it is broken'}"
             ) from error
         return context

@@ -59,7 +59,7 @@ def _answer(transport: Transport, target: str, what: str, patience: Patience) ->
             # Converted for a client that seemed to know nothing else.
             drop(response)
             first = first or ManifestInvalid(
-                f"registry {transport.place.registry} has {what} only as Docker's manifest of"
+                f"registry {transport.place.name} has {what} only as Docker's manifest of"
                 " schema 1, which carries no sizes and no diff_ids",
                 hint="push it again with a current tool",
             )

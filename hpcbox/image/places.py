@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from hpcbox.errors import shorten
 from hpcbox.image.proxies import LOOPBACK
 from hpcbox.image.reference import DOCKER_HUB
 from hpcbox.registries import Registry
@@ -24,6 +25,11 @@ class Place:
     registry: str
     repository: str
     rules: Registry
+
+    @property
+    def name(self) -> str:
+        """The registry's name for messages, which have no room for names of any length."""
+        return shorten(self.registry, 100)
 
     @property
     def base(self) -> str:

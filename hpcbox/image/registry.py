@@ -13,6 +13,7 @@ from hpcbox.errors import (
     ManifestInvalid,
     RegistryRefused,
     RegistryUnreachable,
+    shorten,
 )
 from hpcbox.image import answers, manifest_request, places
 from hpcbox.image.credentials import FindCredentials
@@ -64,6 +65,7 @@ class RegistrySource:
             sleep: for tests, in place of all waiting.
         """
         self._reference = reference
+        self._shown = shorten(str(reference), 200)
         self._platform = platform or host_platform()
         self._indexes = 0
         self._unreachable: set[Transport] = set()
@@ -73,7 +75,7 @@ class RegistrySource:
             return Transport(
                 place,
                 settings,
-                f"pull {reference}",
+                f"pull {self._shown}",
                 find_credentials=find_credentials,
                 limit_seconds=limit_seconds,
                 notice=notice,
@@ -150,7 +152,7 @@ class RegistrySource:
                 response = transport.get(path, headers, patience)
                 if response.status in (200, 206) or (headers and response.status == 416):
                     return Opened(transport, response)
-                wanted = f"blob {descriptor.digest} of {self._reference}"
+                wanted = f"blob {descriptor.digest} of {self._shown}"
                 raise answers.refusal(transport, response, wanted, None)
 
             opened = self._first(ask, patience, avoided | {failed})
@@ -179,7 +181,7 @@ class RegistrySource:
 
     def _manifest(self, target: str, digest: Digest | None) -> tuple[bytes, str]:
         def ask(transport: Transport, patience: Patience) -> tuple[bytes, str]:
-            what = f"image {self._reference}"
+            what = f"image {self._shown}"
             return manifest_request.fetch(transport, target, digest, what, patience)
 
         return self._first(ask, self._registry.patience())

@@ -131,7 +131,7 @@ class ResumingStream:
     def _explained(self, error: HTTPError) -> RegistryUnreachable:
         if isinstance(error, ReadTimeoutError):
             return self._transport.explained(error)
-        name, whole = self._transport.place.registry, size_text(self._end)
+        name, whole = self._transport.place.name, size_text(self._end)
         return RegistryUnreachable(
             f"registry {name} cut a transfer after {size_text(self._position)} of {whole}",
             hint="try again later",
@@ -158,7 +158,11 @@ class ResumingStream:
         etag = response.headers.get("ETag", "")
         self._validator = etag if etag.startswith('"') and etag.isascii() else ""
         if response.status != 206:
-            self._skip(response)
+            try:
+                self._skip(response)
+            except HTTPError:
+                response.close()
+                raise
         return response
 
     def _skip(self, response: Response) -> None:

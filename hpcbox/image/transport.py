@@ -9,6 +9,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from urllib3.exceptions import HTTPError
@@ -23,6 +24,7 @@ from hpcbox.image.retrying import Notice, Patience, retry_after, silent
 from hpcbox.settings import Settings
 
 _MAXIMUM_REDIRECTS = 5
+_FRESH_SECONDS = 10.0
 _MAXIMUM_TOKEN_BYTES = 2**20
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -58,7 +60,7 @@ class Transport:
         self.place = place
         self._settings = settings
         self._connections = Connections(place, settings)
-        refusals = Refusals(purpose, place.registry, advice)
+        refusals = Refusals(purpose, place.name, advice)
         find = find_credentials or self._find
         self._authorization = Authorization(place, find, self._ask, refusals)
         self._deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
@@ -98,19 +100,19 @@ class Transport:
         """
         patience = patience or self.patience()
         url = self.place.base + path
-        used = self._authorization.header
-        response = self._patiently(patience, lambda: self._follow(url, headers, used))
-        if response.status != 401:
-            return response
-        challenge = ", ".join(response.headers.getlist("WWW-Authenticate"))
-        drop(response)
-        self._authorization.renew(used, challenge)
-        used = self._authorization.header
-        response = self._patiently(patience, lambda: self._follow(url, headers, used))
-        if response.status == 401:
+        renewed: float | None = None
+        while True:
+            used = self._authorization.header
+            response = self._patiently(patience, partial(self._follow, url, headers, used))
+            if response.status != 401:
+                return response
+            challenge = ", ".join(response.headers.getlist("WWW-Authenticate"))
             drop(response)
-            raise self._authorization.refused()
-        return response
+            # A token that is no longer good after a wait is another matter.
+            if renewed is not None and time.monotonic() - renewed < _FRESH_SECONDS:
+                raise self._authorization.refused()
+            self._authorization.renew(used, challenge)
+            renewed = time.monotonic()
 
     def forbidden(self) -> ImageError:
         """Return the error for an answer 403."""
@@ -159,7 +161,7 @@ class Transport:
                 patience.wait(self._busy(response.status, asked), asked_seconds=asked)
 
     def _busy(self, status: int, asked_seconds: float | None) -> RegistryUnreachable:
-        name = self.place.registry
+        name = self.place.name
         if status != 429:
             return RegistryUnreachable(
                 f"registry {name} answers with error {status}", hint="try again later"
@@ -181,17 +183,17 @@ class Transport:
                 # Its challenge could lead the registry's credentials anywhere.
                 drop(response)
                 raise RegistryUnreachable(
-                    f"registry {self.place.registry} redirects to {shorten(urlsplit(url).netloc)},"
+                    f"registry {self.place.name} redirects to {shorten(urlsplit(url).netloc)},"
                     " which wants credentials of its own"
                 )
             if response.status not in _REDIRECTS or location is None:
                 return response
             drop(response)
             url = self._redirected(url, location)
-        raise RegistryUnreachable(f"registry {self.place.registry} redirects in a circle")
+        raise RegistryUnreachable(f"registry {self.place.name} redirects in a circle")
 
     def _redirected(self, old: str, location: str) -> str:
-        name = self.place.registry
+        name = self.place.name
         # What follows a question mark may be a signature that is as good as a password.
         shown = shorten(re.sub(r"//[^/]*@", "//", location.partition("?")[0]), 120)
         try:

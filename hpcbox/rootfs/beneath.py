@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from hpcbox import kernel
 from hpcbox.errors import LayerRejected
+from hpcbox.rootfs import whiteouts
 from hpcbox.rootfs.notes import Notes
 
 MAXIMUM_DEPTH = 256
@@ -52,11 +53,13 @@ def clean(name: bytes, what: bytes) -> bytes:
 
 
 def check_real(path: bytes, entry: bytes) -> None:
-    """Check the real path of a folder that is to be made: a symlink may lead deeper than `entry`.
+    """Check the real path of what is to be made: a symlink may lead elsewhere than `entry` says.
 
     Raises:
-        LayerRejected: it is deeper or longer than a path in a tar may be.
+        LayerRejected: it is deeper or longer than a path in a tar may be, or a whiteout's.
     """
+    if whiteouts.is_reserved(path.rpartition(b"/")[2]):
+        raise rejected(entry, "a whiteout on its path is no folder")
     if path.count(b"/") >= MAXIMUM_DEPTH:
         raise rejected(entry, f"it lies more than {MAXIMUM_DEPTH} folders deep")
     if len(path) > _MAXIMUM_PATH:

@@ -103,7 +103,7 @@ class Unpacking:
         if name.startswith(b".wh."):
             self._whiteout(entry, parent, name)
             return
-        if entry.kind in (tar.CHARACTER, tar.BLOCK):
+        if entry.kind in (tar.CHARACTER, tar.BLOCK) or whiteouts.is_below_metadata(parent):
             return
         folder, real = self._beneath.folder(parent, entry.name)
         place = _Place(folder, name, real + b"/" + name if real else name)

@@ -13,6 +13,7 @@ from hpcbox.rootfs.erofs_view import ErofsImage, copy_pieces
 from hpcbox.rootfs.layer_view import LayerFolder
 from hpcbox.rootfs.tree import Node
 from hpcbox.rootfs.tree_copy import TreeCopy, count_names, tree_of
+from hpcbox.store.paths import EROFS_IMAGE, data
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_ONLY = 0o444
@@ -35,11 +36,11 @@ class ErofsCopy(TreeCopy):
 
     def fill(self, layer: int, files: list[int]) -> None:
         """Read a layer; see TreeCopy. `files` are `image.erofs`, `data.1` and so on."""
-        names = [f"data.{number}" for number in range(1, len(files))] or ["image.erofs"]
+        names = [data(number) for number in range(1, len(files))] or [EROFS_IMAGE]
         for number, name in enumerate(names, 1):
-            os.link(name, f"{self._folder}/data.{number}", src_dir_fd=layer, follow_symlinks=False)
+            os.link(name, f"{self._folder}/{data(number)}", src_dir_fd=layer, follow_symlinks=False)
         self._data_bytes = [os.fstat(file).st_size for file in files[-len(names) :]]
-        self._extra = os.open(f"{self._folder}/data.{len(names) + 1}", _NEW, _READ_ONLY)
+        self._extra = os.open(f"{self._folder}/{data(len(names) + 1)}", _NEW, _READ_ONLY)
         image = ErofsImage(files)
         self._block_bits = image.inodes.block_bytes.bit_length() - 1
 
@@ -57,8 +58,8 @@ class ErofsCopy(TreeCopy):
         if extra_bytes:
             sizes.append(extra_bytes)
         else:
-            os.unlink(f"{self._folder}/data.{len(sizes) + 1}")
-        image = os.open(f"{self._folder}/image.erofs", _NEW, _READ_ONLY)
+            os.unlink(f"{self._folder}/{data(len(sizes) + 1)}")
+        image = os.open(f"{self._folder}/{EROFS_IMAGE}", _NEW, _READ_ONLY)
         try:
             erofs_writer.write_index(image, self._root, sizes, self._block_bits)
         finally:

@@ -15,6 +15,7 @@ _COMPACT = struct.Struct("<HHHHIIIIHHI")
 _HOLE_BLOCK = 2**32 - 1
 _CHUNK_BITS = 0x1F
 _BLOCK_BITS = range(9, 17)
+_WINDOW_BYTES = 2**16
 
 # Incompatible features that this reader knows: chunked files, device table, and one that speaks of
 # compressed files, of which there are none.
@@ -71,6 +72,9 @@ class Inodes:
         """
         self._files = files
         self._sizes = [os.fstat(file).st_size for file in files]
+        # Whoever reads a whole tree asks for one inode after the other, and for each several times.
+        self._window, self._window_start = b"", 0
+        self._last: tuple[int, Inode] | None = None
         fields = erofs.SUPER.unpack(self.read(erofs.SUPER_OFFSET, erofs.SUPER.size))
         magic, block_bits, features = fields[0], fields[3], fields[14]
         if magic != erofs.MAGIC or block_bits not in _BLOCK_BITS:
@@ -89,11 +93,14 @@ class Inodes:
         Raises:
             StoreError: it has none there.
         """
-        self._check(Piece(0, offset, size))
-        data = os.pread(self._files[0], size, offset)
-        if len(data) != size:
-            raise damaged("it is shorter than it was")
-        return data
+        at = offset - self._window_start
+        if at < 0 or at + size > len(self._window):
+            self._check(Piece(0, offset, size))
+            self._window = os.pread(self._files[0], max(size, _WINDOW_BYTES), offset)
+            self._window_start, at = offset, 0
+            if len(self._window) < size:
+                raise damaged("it is shorter than it was")
+        return self._window[at : at + size]
 
     def inode(self, number: int) -> Inode:
         """Return an inode.
@@ -101,6 +108,11 @@ class Inodes:
         Raises:
             StoreError: there is none of this number.
         """
+        if self._last is None or self._last[0] != number:
+            self._last = number, self._read_inode(number)
+        return self._last[1]
+
+    def _read_inode(self, number: int) -> Inode:
         start = self._metadata + number * erofs.SLOT
         head = self.read(start, _COMPACT.size)
         word = int.from_bytes(head[:2], "little")

@@ -20,7 +20,7 @@ from hpcbox.image.meter import Meter
 from hpcbox.image.opened import OpenedImage, layer_tar, open_image
 from hpcbox.image.progress import Report
 from hpcbox.image.source import ImageSource
-from hpcbox.image.verified import VerifiedStream
+from hpcbox.image.verified import VerifiedStream, fetched
 from hpcbox.rootfs.plain import PlainLayer, PlainRoot
 from hpcbox.store import trees
 from hpcbox.store.parallel import Cancellation, run_all
@@ -87,23 +87,42 @@ class _Extraction:
     def make(self, aside: str, threads: int) -> str:
         """Make the image's root in a folder; return its path there."""
         jobs = []
-        made = []
+        made: dict[str, PlainLayer] = {}
+        paths = [f"{aside}/{number}" for number in range(len(self._image.layers))]
         self._meter.expect(len(self._image.layers))
-        for number, (diff_id, descriptor) in enumerate(self._image.layers):
+        for path, (diff_id, descriptor) in zip(paths, self._image.layers, strict=True):
             self._meter.expect_bytes(descriptor.size_bytes)
-            made.append(PlainLayer(f"{aside}/{number}"))
-            jobs.append(partial(self._unpack, descriptor, diff_id, made[-1]))
+            jobs.append(partial(self._fetch, descriptor, diff_id, path, made))
         run_all(jobs, max(threads, 1), self._cancellation)
         root = PlainRoot(f"{aside}/root")
         with self._meter.at("settling"):
-            for layer in made:
-                root.lay(layer)
-                self.entries += layer.entries
+            for path in paths:
+                root.lay(made[path])
+                self.entries += made[path].entries
             root.close()
         self.size_bytes = self._budget.spent_bytes
         return f"{aside}/root"
 
-    def _unpack(self, descriptor: Descriptor, diff_id: Digest, layer: PlainLayer) -> None:
+    def _fetch(
+        self, descriptor: Descriptor, diff_id: Digest, path: str, made: dict[str, PlainLayer]
+    ) -> None:
+        def attempt() -> None:
+            # What a first attempt has left is removed with all that lies aside.
+            layer = PlainLayer(f"{path}.anew" if os.path.lexists(path) else path)
+            with self._budget.attempt() as budget:
+                self._unpack(descriptor, diff_id, layer, budget)
+            made[path] = layer
+
+        fetched(descriptor.digest, attempt)
+        self._meter.layer_done()
+
+    def _unpack(
+        self, descriptor: Descriptor, diff_id: Digest, layer: PlainLayer, budget: Budget
+    ) -> None:
+        def unpacked(piece: bytes) -> None:
+            self._cancellation.check()
+            budget.spend_bytes(len(piece))
+
         source = self._source.open_blob(descriptor)
         blob = VerifiedStream(
             source, descriptor.digest, descriptor.size_bytes, "blob", self._received
@@ -112,18 +131,13 @@ class _Extraction:
             self._meter.at("pulling"),
             closing(blob),
             self._cancellation.aborting(blob),
-            layer_tar(blob, diff_id, self._unpacked) as tar,
+            layer_tar(blob, diff_id, unpacked) as tar,
         ):
-            layer.unpack(tar, self._budget)
-        self._meter.layer_done()
+            layer.unpack(tar, budget)
 
     def _received(self, piece: bytes) -> None:
         self._cancellation.check()
         self._meter.received(piece)
-
-    def _unpacked(self, piece: bytes) -> None:
-        self._cancellation.check()
-        self._budget.spend_bytes(len(piece))
 
 
 def _check_target(target: str, named: str) -> None:

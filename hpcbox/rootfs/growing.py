@@ -129,7 +129,7 @@ class LayerTree:
         if name.startswith(b".wh."):
             self._whiteout(entry, parent, name)
             return None
-        if entry.kind in _DEVICES:
+        if entry.kind in _DEVICES or whiteouts.is_below_metadata(parent):
             return None
         place = self._resolved(parent, entry.name)
         written = entry.name.rstrip(b"/").rpartition(b"/")[0]

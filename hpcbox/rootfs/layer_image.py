@@ -12,13 +12,9 @@ from hpcbox.rootfs import erofs_writer, tar
 from hpcbox.rootfs.content import ContentFile, KeptStream, new_file
 from hpcbox.rootfs.growing import LayerTree
 from hpcbox.rootfs.settled import SettlingSink
-from hpcbox.rootfs.tree import EXTRA, Node
+from hpcbox.rootfs.tree import EXTRA, TAR, Node
+from hpcbox.store.paths import EROFS_IMAGE, data
 from hpcbox.store.sink import Budget, Unpacked
-
-IMAGE = "image.erofs"
-TAR_FILE = "data.1"
-EXTRA_FILE = "data.2"
-"""The files of a layer's folder; store/paths.py lists its forms."""
 
 
 class IndexSink(SettlingSink):
@@ -33,7 +29,7 @@ class IndexSink(SettlingSink):
             ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        kept = KeptStream(stream, new_file(f"{folder}/{TAR_FILE}"))
+        kept = KeptStream(stream, new_file(f"{folder}/{data(TAR)}"))
         # Content that isn't in one piece in the tar: made when the first of it comes.
         extra: ContentFile | None = None
 
@@ -42,7 +38,7 @@ class IndexSink(SettlingSink):
             if entry.segments is None:
                 return
             if extra is None:
-                extra = ContentFile(new_file(f"{folder}/{EXTRA_FILE}"), 0)
+                extra = ContentFile(new_file(f"{folder}/{data(EXTRA)}"), 0)
             node.place = EXTRA
             node.offset = extra.add(node.size_bytes, reader.content())
 
@@ -55,7 +51,7 @@ class IndexSink(SettlingSink):
             kept.close_file()
             if extra is not None:
                 extra.close()
-        image = new_file(f"{folder}/{IMAGE}")
+        image = new_file(f"{folder}/{EROFS_IMAGE}")
         try:
             erofs_writer.write_index(image, tree.root, devices)
         finally:
@@ -75,7 +71,7 @@ class ErofsSink(SettlingSink):
             ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        image = new_file(f"{folder}/{IMAGE}")
+        image = new_file(f"{folder}/{EROFS_IMAGE}")
         content = ContentFile(image, erofs_writer.FULL_START)
 
         def place(node: Node, _entry: tar.Entry, reader: tar.TarReader) -> None:

@@ -151,12 +151,26 @@ class _Settling:
             self._copy.dress(real, found)
         elif found is not None and found.kind == SYMLINK:
             # What lies in it goes where the symlink of its name below leads.
+            hides = self._hides_all_below(real)
             self._copy.take(real)
             self._real_paths.clear()
             target = self._resolved(real, folder)
+            if hides and not target:
+                raise rejected(folder, "a whiteout of the image's root")
             self._ensure(target)
             self._copy.merge(target)
             self._real_paths.clear()
+
+    def _hides_all_below(self, folder: bytes) -> bool:
+        view = self._copy.view()
+        try:
+            for part in folder.split(b"/"):
+                inner = view.enter(part)
+                view.close()
+                view = inner
+            return view.itself().is_opaque
+        finally:
+            view.close()
 
     def _settle_link(self, name: bytes, target: bytes) -> None:
         target_parent, _, target_name = target.rpartition(b"/")

@@ -9,6 +9,7 @@ from hpcbox.rootfs.settle import fits, opened, settle
 from hpcbox.rootfs.squashfs_copy import SquashfsCopy
 from hpcbox.rootfs.tree_copy import TreeCopy
 from hpcbox.store.opened_layer import DIRECTORY, EROFS, SQUASHFS
+from hpcbox.store.paths import FOLDER
 from hpcbox.store.sink import Needs
 
 _COPIES: dict[bytes, type[TreeCopy]] = {EROFS: ErofsCopy, SQUASHFS: SquashfsCopy}
@@ -40,8 +41,8 @@ def make(needs: Needs, layer: int, below: Sequence[int], folder: str) -> None:
     with opened([*below, layer]) as forms:
         form = forms[-1]
         if form.kind == DIRECTORY:
-            os.mkdir(f"{folder}/fs", 0o755)
-            with FolderCopy(f"{folder}/fs") as copy:
+            os.mkdir(f"{folder}/{FOLDER}", 0o755)
+            with FolderCopy(f"{folder}/{FOLDER}") as copy:
                 copy.fill(form.descriptors[0])
                 settle(needs, copy, forms[:-1])
         else:

@@ -18,6 +18,7 @@ from hpcbox.rootfs.squashfs_format import BLOCK
 from hpcbox.rootfs.squashfs_view import SquashfsImage
 from hpcbox.rootfs.tree import Node
 from hpcbox.rootfs.tree_copy import TreeCopy, count_names, tree_of
+from hpcbox.store.paths import SQUASHFS_IMAGE
 
 _PIECE = 2**18
 
@@ -27,7 +28,7 @@ class SquashfsCopy(TreeCopy):
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
-        self._file = os.fdopen(new_file(f"{folder}/image.squashfs"), "r+b", _PIECE)
+        self._file = os.fdopen(new_file(f"{folder}/{SQUASHFS_IMAGE}"), "r+b", _PIECE)
         self._blocks = BlockWriter(self._file)
 
     def __exit__(self, *_error: object) -> None:

@@ -9,9 +9,8 @@ from hpcbox.rootfs.layer_image import grown
 from hpcbox.rootfs.settled import SettlingSink
 from hpcbox.rootfs.squashfs_blocks import BlockWriter
 from hpcbox.rootfs.tree import Node
+from hpcbox.store.paths import SQUASHFS_IMAGE
 from hpcbox.store.sink import Budget, Unpacked
-
-IMAGE = "image.squashfs"
 
 _BUFFER_BYTES = 2**20
 
@@ -32,7 +31,7 @@ class SquashfsSink(SettlingSink):
             ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        with os.fdopen(new_file(f"{folder}/{IMAGE}"), "r+b", _BUFFER_BYTES) as image:
+        with os.fdopen(new_file(f"{folder}/{SQUASHFS_IMAGE}"), "r+b", _BUFFER_BYTES) as image:
             blocks = BlockWriter(image)
 
             def place(node: Node, _entry: tar.Entry, reader: tar.TarReader) -> None:

@@ -11,10 +11,8 @@ from hpcbox.rootfs import tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath
 from hpcbox.rootfs.entries import Form, Unpacking
 from hpcbox.rootfs.settled import SettlingSink
+from hpcbox.store.paths import FOLDER
 from hpcbox.store.sink import Budget, Unpacked
-
-FOLDER = "fs"
-"""The name of a directory layer's root in its layer folder (store/paths.py)."""
 
 _FORM = Form(whiteouts.make, whiteouts.make_opaque, os.fchmod)
 

@@ -44,6 +44,16 @@ def is_metadata(name: bytes) -> bool:
     return name.startswith(_METADATA_PREFIX) and name != _OPAQUE
 
 
+def is_reserved(name: bytes) -> bool:
+    """Say whether a name is one that nothing in an image has: it would read as a whiteout."""
+    return name.startswith(PREFIX)
+
+
+def is_below_metadata(folder: bytes) -> bool:
+    """Say whether a path leads through one of AUFS's own folders: no part of the image either."""
+    return folder.startswith(_METADATA_PREFIX) or b"/" + _METADATA_PREFIX in folder
+
+
 def make(name: bytes, parent: int) -> None:
     """Make a whiteout in a folder; raises FileExistsError when something is there."""
     os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=parent)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpcbox.errors import StoreBusy
-from hpcbox.store import access, forms, inventory, locks, paths, scratch, trees
+from hpcbox.store import access, forms, inventory, locks, paths, records, scratch, trees
 from hpcbox.store.images import ImageRecord
 from hpcbox.store.inventory import Inventory, StoredImage
 
@@ -23,7 +23,8 @@ class Collected:
     Attributes:
         images: those chosen.
         layers: bytes on disk of each layer, by name.
-        leftovers: bytes on disk of what killed processes had left, by path below the store.
+        leftovers: bytes on disk of what killed processes had left, and of damaged records, by path
+            below the store.
         leases: names of leases that had ended.
         locks: names of lock files that nobody holds.
     """
@@ -128,7 +129,7 @@ def collect(store: str, choose: Choose, *, dry_run: bool = False) -> Collected:
         left = scratch.left(store)
         for one_left in left:
             leftovers[os.path.relpath(one_left.folder, store)] = _bytes(one_left.folder)
-        for path in scratch.stray_files(store):
+        for path in _useless_files(store):
             leftovers[os.path.relpath(path, store)] = _bytes(path)
             if not dry_run:
                 _unlink(path)
@@ -150,6 +151,15 @@ def _planned(store: str, choose: Choose) -> Collected:
     chosen = tuple(choose(found))
     layers = {name: found.layer_bytes[name] for name in found.freed_by(chosen)}
     return Collected(chosen, layers, {}, found.ended, tuple(_free_locks(store)))
+
+
+def _useless_files(store: str) -> Iterator[str]:
+    for digest_hex in records.damaged(store):
+        for suffix in ("json", "manifest", "config"):
+            path = paths.image(store, digest_hex, suffix)
+            if os.path.exists(path):
+                yield path
+    yield from scratch.stray_files(store)
 
 
 def _free_locks(store: str) -> Iterator[str]:

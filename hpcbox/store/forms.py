@@ -7,6 +7,8 @@ it as well.
 import os
 import stat
 
+from hpcbox.store import paths
+
 DIRECTORY, INDEX, EROFS, SQUASHFS = "directory", "index", "erofs", "squashfs"
 FORMS = (DIRECTORY, INDEX, EROFS, SQUASHFS)
 _STAT_BLOCK_BYTES = 512  # stat(2), st_blocks
@@ -19,10 +21,10 @@ def of_folder(folder: str) -> str:
         OSError: the folder can't be read.
     """
     names = set(os.listdir(folder))
-    if "image.squashfs" in names:
+    if paths.SQUASHFS_IMAGE in names:
         return SQUASHFS
-    if "image.erofs" in names:
-        return INDEX if "data.1" in names else EROFS
+    if paths.EROFS_IMAGE in names:
+        return INDEX if paths.data(1) in names else EROFS
     return DIRECTORY
 
 

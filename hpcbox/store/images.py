@@ -9,7 +9,7 @@ import os
 import time
 from _json import encode_basestring_ascii as quoted
 
-from hpcbox.errors import StoreError, StoreFull
+from hpcbox.errors import RecordDamaged, StoreError, StoreFull
 from hpcbox.json_scan import loads
 from hpcbox.store import locks, paths
 from hpcbox.store.opened_layer import OpenedLayer, open_in
@@ -107,7 +107,9 @@ def read_record(store: str, digest: str) -> ImageRecord | None:
         ]
         return ImageRecord(**table)
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{path} is damaged: {error}", hint="remove the image") from error
+        raise RecordDamaged(
+            f"{path} is damaged: {error}", hint="'hpcbox gc' removes it; then pull the image again"
+        ) from error
 
 
 def open_layers(store: str, record: ImageRecord) -> list[OpenedLayer]:

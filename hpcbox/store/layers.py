@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcbox.errors import ImageError, StoreError
+from hpcbox.errors import ImageError, RecordDamaged, StoreError
 from hpcbox.image.digest import Digest
 from hpcbox.image.source import Origin
 from hpcbox.store import forms, paths
@@ -83,7 +83,10 @@ def read(store: str, name: str) -> LayerRecord | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, ImageError) as error:
-        raise StoreError(f"{path} is damaged: {error}", hint="remove the image") from error
+        raise RecordDamaged(
+            f"{path} is damaged: {error}",
+            hint="remove the images that use it with 'hpcbox rm', and pull them again",
+        ) from error
 
 
 def _from_json(table: dict[str, Any]) -> LayerRecord:

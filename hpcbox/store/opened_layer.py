@@ -6,6 +6,8 @@ step: standard library only, light modules only.
 
 import os
 
+from hpcbox.store import paths
+
 DIRECTORY, EROFS, SQUASHFS = b"D", b"E", b"S"
 """Kinds of forms, as they travel to root."""
 
@@ -52,22 +54,22 @@ def open_in(layer: int) -> OpenedLayer:
         OSError: it can't be opened.
     """
     try:
-        opened = [os.open("image.erofs", _FILE, dir_fd=layer)]
+        opened = [os.open(paths.EROFS_IMAGE, _FILE, dir_fd=layer)]
     except FileNotFoundError:
         pass
     else:
         return OpenedLayer(EROFS, opened + _data(layer))
     try:
-        return OpenedLayer(DIRECTORY, [os.open("fs", _FOLDER, dir_fd=layer)])
+        return OpenedLayer(DIRECTORY, [os.open(paths.FOLDER, _FOLDER, dir_fd=layer)])
     except FileNotFoundError:
-        return OpenedLayer(SQUASHFS, [os.open("image.squashfs", _FILE, dir_fd=layer)])
+        return OpenedLayer(SQUASHFS, [os.open(paths.SQUASHFS_IMAGE, _FILE, dir_fd=layer)])
 
 
 def _data(layer: int) -> list[int]:
     opened: list[int] = []
     for number in range(1, MAXIMUM_DATA + 1):
         try:
-            opened.append(os.open(f"data.{number}", _FILE, dir_fd=layer))
+            opened.append(os.open(paths.data(number), _FILE, dir_fd=layer))
         except FileNotFoundError:
             break
     return opened

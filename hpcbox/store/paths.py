@@ -25,6 +25,7 @@ from hpcbox.errors import StoreError
 
 FORMAT = "2\n"
 _READABLE = ("1\n", FORMAT)
+FOLDER, EROFS_IMAGE, SQUASHFS_IMAGE = "fs", "image.erofs", "image.squashfs"
 _FOLDERS = ("layers", "images", "access", "leases", "locks", "tmp")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
@@ -37,6 +38,11 @@ def is_hex(name: str) -> bool:
 def layer(store: str, name: str) -> str:
     """Return the folder of a layer."""
     return f"{store}/layers/{_checked(name)}"
+
+
+def data(number: int) -> str:
+    """Return the name of a file in a layer's folder that holds content of an index, from 1 on."""
+    return f"data.{number}"
 
 
 def layer_lock(store: str, name: str, flight: int = 1) -> str:

@@ -20,7 +20,7 @@ from hpcbox.image.source import ImageSource, Resolved
 from hpcbox.settings import Settings
 from hpcbox.store import access, failures, flight, layers, paths, records, scratch, space, upgrade
 from hpcbox.store.following import Patience
-from hpcbox.store.images import ImageRecord, forget_ended, lease_layers, note_use, read_record
+from hpcbox.store.images import ImageRecord, forget_ended, lease_layers, note_use
 from hpcbox.store.parallel import Cancellation, run_all
 from hpcbox.store.sink import Budget, LayerSink
 
@@ -97,7 +97,7 @@ def _pull(
     resolved = source.resolve()
     meter.phase("pulling", resolved.reference)
     digest = Digest.of(resolved.body)
-    record = read_record(store, digest.hex)
+    record = records.known(store, digest.hex)
     if record is not None and grant_to is None:
         records.add_reference(store, record, resolved.reference)
     else:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from hpcbox.errors import ImageNotFound, RequestError, StoreError, shorten
+from hpcbox.errors import ImageNotFound, RecordDamaged, RequestError, StoreError, shorten
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed
 from hpcbox.image.manifest import ImageConfig
@@ -30,7 +30,7 @@ def publish(
     """
     digest = Digest.of(resolved.body)
     with locks.wait(paths.store_lock(store), shared=True), locks.wait(_records_lock(store)):
-        old = read_record(store, digest.hex)
+        old = known(store, digest.hex)
         record = ImageRecord(
             digest=str(digest),
             layers=names,
@@ -71,26 +71,60 @@ def add_reference(store: str, record: ImageRecord, reference: str) -> None:
 def listed(store: str) -> Iterator[ImageRecord]:
     """Yield the records of all images, in the order of their digests.
 
+    One that is damaged is none: no image stands in the way of the others.
+
     Raises:
-        StoreError: a record can't be read, or the store has a format that this hpcbox can't read.
+        StoreError: a record is of another version, or the store has a format that this hpcbox
+            can't read.
     """
+    for digest_hex in _digests(store):
+        record = known(store, digest_hex)
+        if record is not None:
+            yield record
+
+
+def known(store: str, digest: str) -> ImageRecord | None:
+    """Return the record of an image; None also for a damaged one, which a pull makes anew.
+
+    Raises:
+        StoreError: it is of another version.
+    """
+    try:
+        return read_record(store, digest)
+    except RecordDamaged:
+        return None
+
+
+def damaged(store: str) -> Iterator[str]:
+    """Yield the digests (hex) of images whose records are damaged.
+
+    Raises:
+        StoreError: as `listed` does.
+    """
+    for digest_hex in _digests(store):
+        try:
+            read_record(store, digest_hex)
+        except RecordDamaged:
+            yield digest_hex
+
+
+def _digests(store: str) -> list[str]:
     try:
         paths.read_format(store)
         names = sorted(os.listdir(f"{store}/images"))
     except FileNotFoundError:
-        return
+        return []
     except OSError as error:
         raise StoreError(f"cannot read the store {store}: {error.strerror}") from error
-    for name in names:
-        stem, _, suffix = name.partition(".")
-        if suffix == "json" and paths.is_hex(stem):
-            record = read_record(store, stem)
-            if record is not None:
-                yield record
+    parts = [name.partition(".") for name in names]
+    return [stem for stem, _, suffix in parts if suffix == "json" and paths.is_hex(stem)]
 
 
-def find(store: str, text: str, default_registry: str) -> ImageRecord:
+def find(store: str, text: str, default_registry: str, *, pinned: bool = False) -> ImageRecord:
     """Return the image that a user means: by digest, the beginning of one, or a reference.
+
+    With `pinned` a reference also means an image that was pulled by it and a digest, as a node of
+    a job does it.
 
     Raises:
         ImageNotFound: the store has none.
@@ -105,9 +139,15 @@ def find(store: str, text: str, default_registry: str) -> ImageRecord:
             return found[0]
     if not text.startswith("sha256:"):
         reference = str(parse_typed(text, default_registry))
-        for record in listed(store):
-            if reference in record.references:
-                return record
+        found = [item for item in listed(store) if reference in item.references]
+        if not found and pinned:
+            found = [
+                item for item in listed(store) if f"{reference}@{item.digest}" in item.references
+            ]
+        if len(found) > 1:
+            raise RequestError(f"{len(found)} images were pulled as {reference}, give a digest")
+        if found:
+            return found[0]
     raise ImageNotFound(
         f"the store has no image '{shorten(text, 120)}'", hint="'hpcbox images' lists what it has"
     )

@@ -143,6 +143,8 @@ HARDLINKS = (
 )
 
 WHITEOUTS = (
+    one("file below a whiteout", "whiteout", file(".wh.a/b")),
+    one("symlink to a whiteout", "whiteout", symlink("a", ".wh.b"), file("a/c")),
     one("opaque root", "root", Item(".wh..wh..opq")),
     one("opaque root as a dot", "root", Item("./.wh..wh..opq")),
     one("whiteout of dot", "whiteout", Item(".wh..")),
@@ -280,6 +282,7 @@ WITH_HELP = (
     Refused(
         "opaque through a symlink below", "leads out", ([symlink("esc", OUT)], [opaque("esc")])
     ),
+    Refused("opaque root by a symlink below", "root", ([symlink("a", ".")], [opaque("a")])),
     Refused(
         "own symlink to nowhere",
         "no such folder",
@@ -360,7 +363,11 @@ CONTAINED = (
         ([file("a"), file("B")], [file(".WH.a"), file(".Wh.B"), file("wh.a")]),
         (".WH.a", ".Wh.B", "wh.a", "a", "B"),
     ),
-    Contained("whiteouts of metadata are nothing", ([Item(".wh..wh.aufs"), file("x")],), ("x",)),
+    Contained(
+        "metadata of AUFS are nothing",
+        ([Item(".wh..wh.aufs"), folder(".wh..wh.plnk"), file(".wh..wh.plnk/1"), file("x")],),
+        ("x",),
+    ),
     Contained(
         "names that would move a terminal",
         ([file("\x1b[2Jcleared"), file("new\nline"), file("\x07\x08"), file("caf\udce9")],),

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from hpcbox import kernel
 from hpcbox.image.source import ByteStream
-from hpcbox.rootfs.layer_image import IMAGE
+from hpcbox.store.paths import EROFS_IMAGE
 from hpcbox.store.sink import Budget, Unpacked
 from tests.rootfs.unpacking import Bytes, budget
 
@@ -39,7 +39,7 @@ def mounted(layer: Path) -> Iterator[Path]:
     context = kernel.fsopen("erofs")
     try:
         kernel.fsconfig_flag(context, "ro")
-        kernel.fsconfig_string(context, "source", str(layer / IMAGE))
+        kernel.fsconfig_string(context, "source", str(layer / EROFS_IMAGE))
         for data in sorted(layer.glob("data.*")):
             kernel.fsconfig_string(context, "device", str(data))
         kernel.fsconfig_create(context)

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from hpcbox.rootfs.layer_image import IMAGE, ErofsSink, IndexSink
+from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
+from hpcbox.store.paths import EROFS_IMAGE
 from tests.rootfs.images import Unpacks, seen
 from tests.rootfs.odd_layers import ordinary_layer
 from tests.rootfs.unpacking import Bytes, budget
@@ -50,7 +51,7 @@ def test_fsck_accepts_an_image_and_extracts_it(sink: Unpacks, root: Path, scratc
     inside = Path("/", made.relative_to(root))
     devices = [f"--device={inside / data.name}" for data in sorted(made.glob("data.*"))]
     extract = f"--extract={inside.parent / 'extracted'}"
-    command = ["chroot", str(root), "fsck.erofs", extract, *devices, str(inside / IMAGE)]
+    command = ["chroot", str(root), "fsck.erofs", extract, *devices, str(inside / EROFS_IMAGE)]
     subprocess.run(command, check=True)
 
     tree = scratch / "tree"

@@ -11,7 +11,8 @@ from typing import IO, cast
 
 import pytest
 
-from hpcbox.rootfs.layer_image import IMAGE, ErofsSink, IndexSink
+from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
+from hpcbox.store.paths import EROFS_IMAGE
 from hpcbox.store.sink import Needs
 from tests.rootfs.images import Seen, Unpacks, made_and_seen
 from tests.rootfs.odd_layers import ordinary_layer
@@ -46,7 +47,7 @@ def test_the_same_tar_gives_the_same_bytes(sink: Unpacks, tmp_path: Path) -> Non
         made = tmp_path / str(number)
         made.mkdir()
         sink.unpack(Bytes(layer, piece), str(made), budget())
-        images.append((made / IMAGE).read_bytes())
+        images.append((made / EROFS_IMAGE).read_bytes())
 
     assert images[0] == images[1]
 
@@ -54,7 +55,7 @@ def test_the_same_tar_gives_the_same_bytes(sink: Unpacks, tmp_path: Path) -> Non
 def test_fsck_finds_nothing_wrong_with_a_full_image(tmp_path: Path) -> None:
     ErofsSink().unpack(Bytes(ordinary_layer()), str(tmp_path), budget())
 
-    subprocess.run(["fsck.erofs", "--extract", str(tmp_path / IMAGE)], check=True)
+    subprocess.run(["fsck.erofs", "--extract", str(tmp_path / EROFS_IMAGE)], check=True)
 
 
 def test_an_index_keeps_every_byte_of_the_tar_and_what_follows_it(tmp_path: Path) -> None:

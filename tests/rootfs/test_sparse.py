@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hpcbox.errors import BlobInvalid, ImageTooLarge
-from hpcbox.rootfs.layer_image import IMAGE, ErofsSink, IndexSink
+from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
 from hpcbox.rootfs.unpack import DirectorySink
+from hpcbox.store.paths import EROFS_IMAGE
 from tests.rootfs.images import Unpacks, made_and_seen
 from tests.rootfs.unpacking import Bytes, budget
 from tests.services.small_images import Item, file, tar
@@ -124,4 +125,4 @@ def test_a_sparse_file_that_lies_is_refused(item: Item, sink: Unpacks, tmp_path:
         sink.unpack(Bytes(tar(item)), str(tmp_path), budget())
 
     assert len(str(caught.value)) <= 600
-    assert not (tmp_path / IMAGE).exists() or not (tmp_path / IMAGE).read_bytes()
+    assert not (tmp_path / EROFS_IMAGE).exists() or not (tmp_path / EROFS_IMAGE).read_bytes()

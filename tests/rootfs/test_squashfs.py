@@ -15,9 +15,10 @@ from hpcbox.errors import StoreError
 from hpcbox.rootfs import layer_view
 from hpcbox.rootfs.layer_view import LayerFolder
 from hpcbox.rootfs.squashfs_format import BLOCK
-from hpcbox.rootfs.squashfs_sink import IMAGE, SquashfsSink
+from hpcbox.rootfs.squashfs_sink import SquashfsSink
 from hpcbox.rootfs.tree import FILE, FOLDER
 from hpcbox.rootfs.unpack import DirectorySink
+from hpcbox.store.paths import SQUASHFS_IMAGE
 from hpcbox.store.sink import LayerSink
 from tests.rootfs.images import Seen, seen
 from tests.rootfs.mounted import opened, with_root
@@ -52,7 +53,14 @@ def assert_as_a_folder(items: list[Item], scratch: Path) -> None:
 
     assert shown(image) == shown(made(DirectorySink(), scratch / "folder", items))
     subprocess.run(
-        ["unsquashfs", "-no-progress", "-quiet", "-dest", scratch / "unpacked", image / IMAGE],
+        [
+            "unsquashfs",
+            "-no-progress",
+            "-quiet",
+            "-dest",
+            scratch / "unpacked",
+            image / SQUASHFS_IMAGE,
+        ],
         check=True,
     )
 
@@ -108,7 +116,7 @@ def test_a_layer_without_any_entry_is_an_image(tmp_path: Path) -> None:
 def test_the_same_tar_gives_the_same_bytes(tmp_path: Path) -> None:
     items = [file(f"{number}", b"x" * number * 999) for number in range(300)]
 
-    images = [made(SquashfsSink(), tmp_path / name, items) / IMAGE for name in "ab"]
+    images = [made(SquashfsSink(), tmp_path / name, items) / SQUASHFS_IMAGE for name in "ab"]
 
     assert images[0].read_bytes() == images[1].read_bytes()
 
@@ -154,7 +162,7 @@ def image() -> bytes:
     items += [file("a/big", random.Random(3).randbytes(2 * BLOCK)), hardlink("b", "a/n")]  # noqa: S311
     items += [file(f"f{number}", b"%d" % number) for number in range(40)]
     with TemporaryDirectory() as scratch:
-        return (made(SquashfsSink(), Path(scratch, "layer"), items) / IMAGE).read_bytes()
+        return (made(SquashfsSink(), Path(scratch, "layer"), items) / SQUASHFS_IMAGE).read_bytes()
 
 
 @settings(max_examples=150, deadline=None)
@@ -167,7 +175,7 @@ def test_a_damaged_image_is_an_error_and_nothing_else(image: bytes, data: st.Dat
         spoiled[place] = value
     cut = data.draw(st.sampled_from([len(spoiled), len(spoiled) // 2, 50, 0]))
     with TemporaryDirectory() as scratch:
-        Path(scratch, IMAGE).write_bytes(spoiled[:cut])
+        Path(scratch, SQUASHFS_IMAGE).write_bytes(spoiled[:cut])
         layer = opened(Path(scratch))
         try:
             _walked(layer_view.opened(layer))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,22 @@ def test_a_second_user_proves_access_by_pieces_instead_of_blobs(
     # The config whole: it is small, and its content is part of what is asked for.
     assert sorted(blob_answers(registry, "site/shared")[2:]) == ["200", "206", "206", "206"]
     assert images.access_is_fresh(str(site_store), BOB, pushed, 60)
+
+
+def test_three_users_at_once_bring_each_layer_once(registry: Registry, site_store: Path) -> None:
+    big = tar(*[file(f"f{number}", os.urandom(20_000)) for number in range(200)])
+    pushed = push_image(registry, "site/three:1", big, LAYER)
+    image = f"{registry.address}/site/three:1"
+    users = (ALICE, BOB, BOB - 1)
+
+    with ThreadPoolExecutor(len(users)) as pool:
+        ends = list(pool.map(lambda user: pull_as(user, image, site_store), users))
+
+    assert [(end["digest"], end["error"]) for end in ends] == [(pushed, None)] * 3
+    answers = blob_answers(registry, "site/three")
+    # Two layers once, and the config for each; the others prove by pieces.
+    assert (answers.count("200"), answers.count("206")) == (5, 12)
+    assert all(images.access_is_fresh(str(site_store), user, pushed, 60) for user in users)
 
 
 def test_a_copy_on_this_machine_proves_access_too(

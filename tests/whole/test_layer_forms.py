@@ -130,6 +130,12 @@ def test_layers_of_several_forms_make_one_image(cluster: Cluster, images: str) -
     assert ("data.1", "image.erofs") in forms(cluster)
 
 
+def test_an_administrators_pull_makes_what_jobs_make(cluster: Cluster, images: str) -> None:
+    cluster.run(["hpcbox", "pull", f"{images}/base:1"], user="root", node=NODE, check=True)
+
+    assert forms(cluster) == [("data.1", "image.erofs")]
+
+
 def test_an_image_of_127_layers_runs(cluster: Cluster, images: str) -> None:
     done = srun(cluster, "-w", NODE, f"--container={images}/many:1", "sh", "-c", "ls /many | wc -l")
 
