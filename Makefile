@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 VENV := build/venv
 BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 600
 APT := build/apt.stamp
 PYTEST := $(BIN)/pytest
 
@@ -53,6 +54,11 @@ bench-tui: lab ## the screens and hpcbox logs
 bench-images: lab ## image pulls against podman and skopeo + umoci (large images: minutes, 15 GB)
 	@contrib/install-packages.sh contrib/bench/apt-packages.txt
 	$(BIN)/python contrib/bench/images.py
+
+fuzz: venv ## fuzz references, manifests, tars, erofs and unpacking (FUZZ_SECONDS each, default 600)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]'
+	for target in reference manifest tar erofs unpack; do \
+		$(BIN)/python contrib/fuzz/run.py $$target --seconds $(FUZZ_SECONDS) || exit; done
 
 picture: venv ## draw the README's picture again, from the demo
 	$(BIN)/python contrib/picture.py

@@ -24,7 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-TARGETS = ("reference", "manifest", "tar", "erofs", "unpack")
+TARGETS = ("reference", "manifest", "tar", "erofs", "unpack", "image")
 _SLOW_SECONDS = 10
 _MEMORY_MEGABYTES = 1024
 _COVERAGE_INPUTS = 3000

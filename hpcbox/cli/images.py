@@ -67,7 +67,7 @@ def _rows(found: Inventory, image: StoredImage) -> list[tuple[str, ...]]:
         size_text(found.bytes_of(record.layers)),
         str(len(record.layers)),
         _moment(record.pulled_at),
-        _moment(image.last_used_at),
+        "now" if image.holders else _ago(time.time() - image.last_used_at),
         ", ".join(image.holders),
     )
     # As nodes of a job pull it: with the digest, which has a column of its own here.
@@ -83,6 +83,13 @@ def _sum(found: Inventory, store: str) -> str:
         f"{number}, {size_text(found.bytes_of(used))} on disk with shared layers counted once, "
         f"{size_text(status.f_bavail * status.f_frsize)} free"
     )
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now"
 
 
 def _moment(seconds: int) -> str:

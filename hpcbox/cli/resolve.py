@@ -72,7 +72,8 @@ def _within_limit(reference: Reference, settings: Settings) -> Resolved:
     """
     hasty = replace(
         settings,
-        timeout_seconds=min(settings.timeout_seconds, _LIMIT_SECONDS - 1),
+        # A mirror that is gone must leave time for the registry.
+        timeout_seconds=min(settings.timeout_seconds, _LIMIT_SECONDS / 2 - 0.25),
         stall_seconds=min(settings.stall_seconds, _LIMIT_SECONDS - 0.5),
     )
     answers: queue.SimpleQueue[Resolved | Exception] = queue.SimpleQueue()

@@ -64,7 +64,13 @@ def stack(layers: LayerMounts, user: tuple[int, int], upper_bytes: int, place: s
     Raises:
         NodeSetupFailed: the kernel refused.
     """
-    overlay.stack(layers.trees, _upper(user, upper_bytes), place)
+    upper = _upper(user, upper_bytes)
+    try:
+        overlay.stack(layers.trees, upper, place)
+    except NodeSetupFailed:
+        if not layers.unmapped:
+            raise
+        overlay.stack(layers.unmapped, upper, place)
     layers.close()
     # A mount of a folder above the place (`/:/host`) is not to show the root within itself.
     kernel.mount(None, place, None, kernel.MS_UNBINDABLE)

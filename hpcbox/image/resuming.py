@@ -158,7 +158,11 @@ class ResumingStream:
         etag = response.headers.get("ETag", "")
         self._validator = etag if etag.startswith('"') and etag.isascii() else ""
         if response.status != 206:
-            self._skip(response)
+            try:
+                self._skip(response)
+            except HTTPError:
+                response.close()
+                raise
         return response
 
     def _skip(self, response: Response) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from urllib3.exceptions import HTTPError
@@ -23,6 +24,7 @@ from hpcbox.image.retrying import Notice, Patience, retry_after, silent
 from hpcbox.settings import Settings
 
 _MAXIMUM_REDIRECTS = 5
+_FRESH_SECONDS = 10.0
 _MAXIMUM_TOKEN_BYTES = 2**20
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -98,19 +100,19 @@ class Transport:
         """
         patience = patience or self.patience()
         url = self.place.base + path
-        used = self._authorization.header
-        response = self._patiently(patience, lambda: self._follow(url, headers, used))
-        if response.status != 401:
-            return response
-        challenge = ", ".join(response.headers.getlist("WWW-Authenticate"))
-        drop(response)
-        self._authorization.renew(used, challenge)
-        used = self._authorization.header
-        response = self._patiently(patience, lambda: self._follow(url, headers, used))
-        if response.status == 401:
+        renewed: float | None = None
+        while True:
+            used = self._authorization.header
+            response = self._patiently(patience, partial(self._follow, url, headers, used))
+            if response.status != 401:
+                return response
+            challenge = ", ".join(response.headers.getlist("WWW-Authenticate"))
             drop(response)
-            raise self._authorization.refused()
-        return response
+            # A token that is no longer good after a wait is another matter.
+            if renewed is not None and time.monotonic() - renewed < _FRESH_SECONDS:
+                raise self._authorization.refused()
+            self._authorization.renew(used, challenge)
+            renewed = time.monotonic()
 
     def forbidden(self) -> ImageError:
         """Return the error for an answer 403."""

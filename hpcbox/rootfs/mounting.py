@@ -4,9 +4,9 @@ Works on descriptors only. A folder's mount is cloned; `image.erofs` is mounted 
 (since Linux 6.12, not in a file of tmpfs or overlayfs), else through loop devices, as is
 `image.squashfs`. Each mount is idmapped, so that the user owns the whole root as if they had
 unpacked it: owner of the folder → user, 0 → user for file systems (mount_setattr(2); overlayfs
-takes idmapped layers since Linux 5.19). Where that can't be had (an older kernel, user namespaces
-switched off, a file system that doesn't know it) the layers stay as they are: then files that only
-their owner may read are out of the user's reach.
+takes idmapped layers since Linux 5.19, and in kernels that distributions have mended). Where that
+can't be had (an older kernel, user namespaces switched off, a file system that doesn't know it) the
+layers stay as they are: then files that only their owner may read are out of the user's reach.
 
 Nothing is attached anywhere: with the last descriptor, and the overlay that was made of them,
 mounts and loop devices are gone. Loaded on every node and step; runs as root, or in a user
@@ -31,16 +31,26 @@ class LayerMounts:
 
     Attributes:
         trees: descriptors of the mounts, in the order in which the layers were added.
+        unmapped: the same without idmapping, in case that overlayfs refuses the others; empty where
+            it is known that it won't.
     """
 
-    def __init__(self, service: tuple[int, int], user: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        service: tuple[int, int],
+        user: tuple[int, int],
+        release: tuple[int, int] | None = None,
+    ) -> None:
         """Begin with none.
 
         Args:
             service: (uid, gid) that owns the store.
             user: (uid, gid) that is to own the layers in the container.
+            release: the kernel's, if it isn't the one that runs.
         """
         self.trees: list[int] = []
+        self.unmapped: list[int] = []
+        self._is_sure = (release or kernel.release()) >= _OVERLAY_TAKES_IDMAPPED
         self._service = service
         self._user = user
         # Owner on disk → user namespace that maps it to the user; None where there can't be one.
@@ -61,6 +71,8 @@ class LayerMounts:
                 self._check_files(form)
                 tree, owner = _mounted(form), _IMAGE_OWNER
             self.trees.append(tree)
+            if not self._is_sure:
+                self.unmapped.append(_clone(tree))
             self._give_to_user(tree, owner)
         except OSError as error:
             raise NodeSetupFailed(
@@ -75,8 +87,9 @@ class LayerMounts:
             if namespace is not None:
                 os.close(namespace)
         self._mappings = {self._user: None}
-        while self.trees:
-            os.close(self.trees.pop())
+        for trees in (self.trees, self.unmapped):
+            while trees:
+                os.close(trees.pop())
 
     def _check_files(self, form: OpenedLayer) -> None:
         # The kernel trusts a file system: it takes those only that the store's account has written.
@@ -88,8 +101,7 @@ class LayerMounts:
     def _give_to_user(self, tree: int, owner: tuple[int, int]) -> None:
         if owner not in self._mappings:
             try:
-                takes_idmapped = kernel.release() >= _OVERLAY_TAKES_IDMAPPED
-                self._mappings[owner] = _mapping(owner, self._user) if takes_idmapped else None
+                self._mappings[owner] = _mapping(owner, self._user)
             except OSError:
                 self._mappings[owner] = None
         namespace = self._mappings[owner]

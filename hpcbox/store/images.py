@@ -168,7 +168,7 @@ def take_lease(store: str, job: str, step: str, owner_pid: int, record: ImageRec
         StoreError: the owner isn't there, or the store can't be written.
         StoreBusy: something is being removed for too long.
     """
-    forget_ended(store)
+    _forget_ended(store)
     note_use(store, record)
     return lease_layers(
         store, f"{job}.{step}.{os.getpid()}", owner_pid, record.layers, record.digest
@@ -184,7 +184,7 @@ def note_use(store: str, record: ImageRecord) -> None:
         return
 
 
-def forget_ended(store: str) -> None:
+def _forget_ended(store: str) -> None:
     """Remove the leases of steps that have ended, so that those of the last ones alone remain.
 
     One that can't be read may be in the middle of being written: the collector looks at it again.

@@ -20,7 +20,7 @@ from hpcbox.image.source import ImageSource, Resolved
 from hpcbox.settings import Settings
 from hpcbox.store import access, failures, flight, layers, paths, records, scratch, space, upgrade
 from hpcbox.store.following import Patience
-from hpcbox.store.images import ImageRecord, forget_ended, lease_layers, note_use
+from hpcbox.store.images import ImageRecord, lease_layers, note_use
 from hpcbox.store.parallel import Cancellation, run_all
 from hpcbox.store.sink import Budget, LayerSink
 
@@ -92,7 +92,6 @@ def _pull(
     *,
     grant_to: int | None,
 ) -> ImageRecord:
-    forget_ended(store)
     scratch.sweep(store)
     resolved = source.resolve()
     meter.phase("pulling", resolved.reference)

@@ -7,10 +7,10 @@ next pull sweeps what it left.
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from hpcbox.store import locks, paths, trees
+from hpcbox.store import leases, locks, paths, trees
 
 _GONE = ".gone"
 # layers.write_whole's.
@@ -83,7 +83,7 @@ class Left:
 
 
 def sweep(store: str) -> int:
-    """Remove what makers that are gone have left: scratch folders and files; return how many.
+    """Remove what processes that are gone have left: folders, files, leases; return how many.
 
     Does nothing while somebody adds to the store: a later pull will sweep.
     """
@@ -93,8 +93,11 @@ def sweep(store: str) -> int:
     with lock:
         found = left(store)
         files = list(stray_files(store))
+        files += [f"{store}/leases/{name}" for name in leases.listed(store)[1]]
         for path in files:
-            os.unlink(path)
+            # A step that begins removes leases that have ended, too.
+            with suppress(FileNotFoundError):
+                os.unlink(path)
     # Without the lock: others needn't wait for many thousand unlinks.
     for one in found:
         one.remove()

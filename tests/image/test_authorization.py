@@ -178,6 +178,17 @@ def test_threads_share_one_renewal(registry: BadRegistry) -> None:
     assert tokens.given == 1
 
 
+def test_a_token_that_ends_while_its_request_waits_is_renewed(
+    registry: BadRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcbox.image.transport._FRESH_SECONDS", 0)
+    tokens = registry.guard = Tokens(registry, 1)
+    registry.spoil("blobs", Fault(status=503, times=1))
+
+    assert whole(source(registry.address).open_blob(descriptor(BODY))) == BODY
+    assert tokens.given == 2
+
+
 def test_a_token_that_is_never_good_is_no_endless_talk(registry: BadRegistry) -> None:
     tokens = registry.guard = Tokens(registry, 0)
 

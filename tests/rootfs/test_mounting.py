@@ -228,6 +228,23 @@ def test_more_layers_than_overlayfs_takes_are_an_error_of_one_line(tmp_path: Pat
     assert len(str(error.value)) <= 600
 
 
+def test_where_overlayfs_refuses_idmapped_layers_they_are_stacked_as_they_are(
+    tmp_path: Path, below: Path
+) -> None:
+    layer = make_form(tmp_path / "layer", "index", below)
+
+    def stack_on_an_old_kernel() -> tuple[int, int]:
+        mounts = LayerMounts(SERVICE, USER, release=(5, 14))
+        mounts.add(opened(layer))
+        owner = os.stat(f"/proc/self/fd/{mounts.trees[0]}/etc/private").st_uid
+        # What overlayfs refuses in any kernel stands for what an old one refuses.
+        os.dup2(os.open("/dev/null", os.O_RDONLY), mounts.trees[0])
+        root.stack(mounts, USER, 0)
+        return owner, os.stat(f"{root.ROOT}/etc/private").st_uid
+
+    assert alone(stack_on_an_old_kernel) == (USER[0], 0)
+
+
 def test_a_damaged_file_system_is_an_error_of_one_line(tmp_path: Path, below: Path) -> None:
     layer = make_form(tmp_path / "layer", "erofs", below)
     (layer / "image.erofs").write_bytes(os.urandom(8192))

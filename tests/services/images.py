@@ -88,13 +88,19 @@ def _key(*parts: object) -> str:
 def _recipe_key(recipe: Recipe) -> str:
     sources = [(PROGRAMS / one.source).read_bytes() for one in recipe.programs]
     headers = [file.read_bytes() for file in sorted(PROGRAMS.glob("*.h"))]
+    made = [(name, _made_layers()) for name in recipe.made]
     additions = filter(
         None,
-        (recipe.development, recipe.wheels, recipe.libraries, recipe.unpacked, recipe.made,
+        (recipe.development, recipe.wheels, recipe.libraries, recipe.unpacked, made,
          recipe.removed),
     )  # fmt: skip
     root = debian.key(recipe.suite, recipe.included)
     return _key(recipe, root, sources, headers, *additions)
+
+
+def _made_layers() -> bytes:
+    """What layers of made_layers.py depend on."""
+    return Path(made_layers.__file__).read_bytes()
 
 
 def _note(name: str) -> Path:
@@ -151,7 +157,7 @@ def _parts(recipe: Recipe) -> list[Layer]:
     for wheels in filter(None, (recipe.wheels, recipe.libraries)):
         key = _key("wheels", machine, suite, wheels)
         wanted.append((key, partial(_add_wheels, suite, wheels)))
-    wanted += [(_key("made", name), made_layers.FILLS[name]) for name in recipe.made]
+    wanted += [(_key(name, _made_layers()), made_layers.FILLS[name]) for name in recipe.made]
     if recipe.programs:
         key = _key("programs", _recipe_key(recipe))
         wanted.append((key, partial(_add_programs, recipe)))

@@ -24,7 +24,7 @@ TORCH_NEEDS = (
 )
 # What makes images for machine learning large; nothing here runs it.
 CUDA = ("nvidia-cublas-cu12==12.9.1.4", "nvidia-cudnn-cu12==9.19.0.56")
-MANY_FILES = ("golang-1.19-src", "libboost1.74-dev", "rust-src")
+MANY_FILES = ("golang-1.19-src", "libboost1.74-dev", "oxygen-icon-theme")
 
 LARGE_RECIPES = (
     Recipe(

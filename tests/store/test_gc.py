@@ -75,7 +75,7 @@ def test_images_tell_bytes_on_disk_last_use_and_who_uses_them(
     assert (old["last_used_at"], old["in_use"], new["in_use"]) == (1000, [], ["job 17.0"])
     assert abs(new["last_used_at"] - time.time()) < 60
     assert "job 17.0" in text
-    assert "1970-01-01" in text
+    assert " d ago" in text
     last = text.splitlines()[-1]
     assert last.startswith("3 images, 9")
     assert "KB on disk with shared layers counted once" in last
@@ -215,6 +215,7 @@ def test_a_lease_of_before_a_reboot_has_ended(
     table = json.loads(lease.read_text())
     assert [one.name for one in leases.listed(str(store))[0]] == [lease.name]
     lease.write_text(json.dumps({**table, "boot": "another"}))
+    lease.with_name("17.1.5").write_text("")
 
     pull_here(f"{registry.address}/gc/new:1", store)
 

@@ -185,7 +185,13 @@ def test_a_pull_killed_at_any_moment_leaves_whole_layers_or_none(pulls: Pulls) -
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "pulls",
-    [("user", "directory"), ("site", "directory"), ("site", "index"), ("site", "erofs")],
+    [
+        ("user", "directory"),
+        ("site", "directory"),
+        ("site", "index"),
+        ("site", "erofs"),
+        ("site", "squashfs"),
+    ],
     indirect=True,
 )
 def test_a_pull_killed_at_50_moments_leaves_whole_layers_or_none(pulls: Pulls) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,11 +82,16 @@ def forms(cluster: Cluster) -> list[tuple[str, ...]]:
     )
 
 
-def loops() -> list[str]:
-    """Files of stores behind loop devices."""
-    found = Path("/sys/block").glob("loop*/loop/backing_file")
-    texts = [file.read_text() for file in found if file.exists()]
-    return [text for text in texts if "/layers/" in text]
+def loops(cluster: Cluster) -> int:
+    """How many loop devices show files of the node's store."""
+    device = (cluster.file(NODE, STORE)).stat().st_dev
+    shown = subprocess.run(
+        ["losetup", "--noheadings", "--list", "--output", "BACK-MAJ:MIN"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.split().count(f"{os.major(device)}:{os.minor(device)}")
 
 
 @pytest.fixture
@@ -130,6 +136,12 @@ def test_layers_of_several_forms_make_one_image(cluster: Cluster, images: str) -
     assert ("data.1", "image.erofs") in forms(cluster)
 
 
+def test_an_administrators_pull_makes_what_jobs_make(cluster: Cluster, images: str) -> None:
+    cluster.run(["hpcbox", "pull", f"{images}/base:1"], user="root", node=NODE, check=True)
+
+    assert forms(cluster) == [("data.1", "image.erofs")]
+
+
 def test_an_image_of_127_layers_runs(cluster: Cluster, images: str) -> None:
     done = srun(cluster, "-w", NODE, f"--container={images}/many:1", "sh", "-c", "ls /many | wc -l")
 
@@ -149,17 +161,17 @@ def test_a_store_in_memory_is_mounted_by_loop_devices_that_go_with_the_step(
             with cluster.start([*words, "sh", "-c", LOOK + "sleep 100"]) as step:
                 assert step.stdout is not None
                 seen = b"".join(step.stdout.readline() for _ in SEEN.splitlines())
-                during = loops()
+                during = loops(cluster)
                 cluster.run(["scancel", "--name=looped"], check=True)
                 step.communicate(timeout=30)
         cluster.wait_idle(timeout_seconds=10)
-        wait_until(lambda: loops() == [], timeout_seconds=10, what="no loop device is left")
+        wait_until(lambda: loops(cluster) == 0, timeout_seconds=10, what="no loop device is left")
     finally:
         cluster.run(["umount", STORE], user="root", node=NODE, check=True)
 
     assert seen.decode() == SEEN
     # Index: three layers, one of them settled with what it took from below; else an image each.
-    assert len(during) == (7 if sink == "index" else 5)
+    assert during == (7 if sink == "index" else 5)
 
 
 def test_a_form_that_the_node_cannot_mount_is_named(cluster: Cluster, images: str) -> None:
