@@ -17,6 +17,7 @@
     ├── StoreError                  74
     │   ├── StoreFull               73
     │   ├── StoreBusy               75  in use, try again later
+    │   ├── ImageRemoved            75  it was removed while it was looked up
     │   └── RecordDamaged           74  what the store has written is not what it reads
     ├── OutputError                 73  a file or folder that a user named can't be written
     ├── ContainerError             125
@@ -155,6 +156,12 @@ class StoreFull(StoreError):
 
 class StoreBusy(StoreError):
     """An image or layer is in use."""
+
+    exit_code = 75
+
+
+class ImageRemoved(StoreError):
+    """An image was removed from the store between being looked up and being held."""
 
     exit_code = 75
 

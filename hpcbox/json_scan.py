@@ -27,7 +27,8 @@ def loads(text: str) -> object:
     scan = make_scanner(_Context)  # type: ignore[arg-type]  # typeshed knows json's decoder only
     try:
         value, end = scan(stripped, 0)
-    except StopIteration as error:
+    except (StopIteration, SystemError) as error:
+        # SystemError: for some faults the scanner wants json's own error and finds no json.
         raise ValueError("not a JSON value") from error
     except RecursionError as error:
         raise ValueError("nested too deep") from error

@@ -9,7 +9,7 @@ import os
 import time
 from _json import encode_basestring_ascii as quoted
 
-from hpcbox.errors import RecordDamaged, StoreError, StoreFull
+from hpcbox.errors import ImageRemoved, RecordDamaged, StoreError, StoreFull
 from hpcbox.json_scan import loads
 from hpcbox.store import locks, paths
 from hpcbox.store.opened_layer import OpenedLayer, open_in
@@ -167,21 +167,34 @@ def take_lease(store: str, job: str, step: str, owner_pid: int, record: ImageRec
     Raises:
         StoreError: the owner isn't there, or the store can't be written.
         StoreBusy: something is being removed for too long.
+        ImageRemoved: the image has gone since its record was read.
     """
     _forget_ended(store)
-    note_use(store, record)
-    return lease_layers(
+    lease = lease_layers(
         store, f"{job}.{step}.{os.getpid()}", owner_pid, record.layers, record.digest
     )
+    # Whoever removes sees the lease from now on; what was removed before can be seen here.
+    if not note_use(store, record):
+        os.unlink(lease)
+        raise ImageRemoved(
+            f"image {record.digest} was removed from the store a moment ago", hint="start again"
+        )
+    return lease
 
 
-def note_use(store: str, record: ImageRecord) -> None:
-    """Note that an image is used now: the time of its record's file; collect.py removes by it."""
+def note_use(store: str, record: ImageRecord) -> bool:
+    """Note that an image is used now; False when it isn't there any more.
+
+    The time of its record's file says so; collect.py removes by it.
+    """
     try:
         os.utime(paths.image(store, record.digest.removeprefix("sha256:"), "json"))
+    except FileNotFoundError:
+        return False
     except OSError:
-        # Removed meanwhile, which its next reader is told; or on a store that is read-only.
-        return
+        # A time that can't be set is no reason not to use an image.
+        return True
+    return True
 
 
 def _forget_ended(store: str) -> None:

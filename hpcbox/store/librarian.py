@@ -14,6 +14,7 @@ Loaded on every node and step.
 """
 
 from hpcbox import packets
+from hpcbox.errors import ImageRemoved, RecordDamaged
 from hpcbox.request import wire
 from hpcbox.store import images
 
@@ -40,12 +41,19 @@ def serve(
         lease: job id, step id and pid of slurmstepd: whose layers they are until it ends.
     """
     wanted = digest or wire.read(request_bytes).digest.removeprefix("sha256:")
-    record = images.read_record(store, wanted) if wanted else None
-    if record is None or not images.access_is_fresh(store, uid, wanted, access_seconds):
+    job, step, owner = lease
+    try:
+        record = images.read_record(store, wanted) if wanted else None
+        if record is not None and images.access_is_fresh(store, uid, wanted, access_seconds):
+            images.take_lease(store, job, step, owner, record)
+        else:
+            record = None
+    except (ImageRemoved, RecordDamaged):
+        # A pull makes it anew.
+        record = None
+    if record is None:
         packets.send(socket, b"M")
         return
-    job, step, owner = lease
-    images.take_lease(store, job, step, owner, record)
     for name in record.layers:
         form = images.open_layer(store, record, name)
         packets.send(socket, b"L", form.kind, tuple(form.descriptors))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcbox.errors import ImageNotFound, RequestError, StoreBusy, StoreError
+from hpcbox.errors import ImageNotFound, ImageRemoved, RequestError, StoreBusy, StoreError
 from hpcbox.store import access, collect, images, locks, paths, records, scratch
 from hpcbox.store.images import ImageRecord
 from tests.services.registry import Registry
@@ -80,6 +80,18 @@ def test_a_lease_needs_a_living_owner(pulled: tuple[ImageRecord, ImageRecord], s
 
     with pytest.raises(StoreError, match="not there"):
         images.take_lease(str(store), "17", "0", owner.pid, pulled[0])
+
+
+def test_an_image_that_was_removed_since_it_was_looked_up_is_not_held(
+    pulled: tuple[ImageRecord, ImageRecord], store: Path
+) -> None:
+    one, _ = pulled
+    collect.remove(str(store), collect.one(one))
+
+    with pytest.raises(ImageRemoved, match="a moment ago"):
+        images.take_lease(str(store), "17", "0", os.getpid(), one)
+
+    assert os.listdir(store / "leases") == []
 
 
 def test_images_are_found_by_reference_digest_and_its_beginning(
