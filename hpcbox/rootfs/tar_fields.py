@@ -4,7 +4,6 @@ POSIX.1-2001 (pax) and GNU tar's manual ("Basic Tar Format") describe them. All 
 stranger. The common forms take a short way: a layer has a hundred thousand headers.
 """
 
-import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -90,27 +89,25 @@ def pax_nanoseconds(text: bytes) -> int:
     return sign * (decimal(whole.lstrip(b"-") or b"0") * _NANOSECONDS + decimal(digits))
 
 
-def has_right_sum(header: bytes) -> bool:
-    """Say whether a header's checksum is right.
-
-    Raises:
-        BlobInvalid: the checksum is no number.
-    """
-    # The lower half of Adler-32 is one more than the sum of the bytes, modulo 65521 (RFC 1950): a
-    # sum at the speed of C. That two sums in 65521 look alike is nothing against a format whose
-    # sum finds accidents only.
-    if zlib.adler32(header) & 0xFFFF == _expected_adler(header[148:156]):
-        return True
-    # Some old tars added the bytes as signed.
-    stated = number(header[148:156])
-    blanked = sum(header) - sum(header[148:156]) + 8 * 0x20
-    return stated == blanked - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
-
-
 @lru_cache(maxsize=2**14)
-def _expected_adler(field: bytes) -> int:
+def expected_adler(checksum: bytes) -> int:
+    """Return the lower half of Adler-32 that a header with this checksum has.
+
+    That two sums in 65521 look alike is nothing against a format whose sum finds accidents only.
+    -1 stands for a checksum that is no number.
+    """
+    try:
+        stated = number(checksum)
+    except BlobInvalid:
+        return -1
     # The sum was made with blanks in its own place.
-    return (1 + number(field) - 8 * 0x20 + sum(field)) % 65521
+    return (1 + stated - 8 * 0x20 + sum(checksum)) % 65521
+
+
+def has_signed_sum(header: bytes) -> bool:
+    """Say whether a header has the checksum that some old tars made: of bytes with a sign."""
+    signed = sum(header) - 256 * sum(byte > 127 for byte in header)
+    return (1 + signed) % 65521 == expected_adler(header[148:156])
 
 
 def pax_records(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,6 +1,7 @@
 """A layer's file system image, read by the kernel, shows what is in the tar."""
 
 import io
+import os
 import stat
 import subprocess
 import tarfile
@@ -14,9 +15,10 @@ import pytest
 from hpcbox.rootfs.layer_image import ErofsSink, IndexSink
 from hpcbox.store.paths import EROFS_IMAGE
 from hpcbox.store.sink import Needs
-from tests.rootfs.images import Seen, Unpacks, made_and_seen
+from tests.rootfs.images import Seen, Unpacks, made_and_seen, mounted
 from tests.rootfs.odd_layers import ordinary_layer
 from tests.rootfs.unpacking import Bytes, budget
+from tests.services.small_images import Item, file, folder, tar
 
 _KINDS = {
     tarfile.REGTYPE: stat.S_IFREG,
@@ -92,3 +94,32 @@ def _as_python_sees_file(archive: tarfile.TarFile, member: tarfile.TarInfo, name
     }
     mtime_ns = int(whole) * 10**9 + int(fraction.ljust(9, "0"))
     return Seen(_KINDS[member.type], member.mode, mtime_ns, names, content, attributes)
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_the_end_of_a_huge_sparse_file_is_where_it_belongs(sink: Unpacks, tmp_path: Path) -> None:
+    # More than a chunk of an index can hold: a tebibyte.
+    size = 3 * 2**39
+    pax = {"GNU.sparse.size": str(size), "GNU.sparse.map": f"5,3,{size - 4},4"}
+    layer = tar(Item("huge", b"abc" + b"last", pax=pax), Item("after", b"after"))
+    sink.unpack(Bytes(layer), str(tmp_path), budget(maximum_bytes=2**50))
+
+    with mounted(tmp_path) as root, (root / "huge").open("rb") as huge:
+        begin = huge.read(10)
+        huge.seek(-6, os.SEEK_END)
+        end = huge.read()
+        assert (begin, end) == (bytes(5) + b"abc" + bytes(2), bytes(2) + b"last")
+        assert (root / "huge").stat().st_size == size
+        assert (root / "after").read_bytes() == b"after"
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_a_folder_of_many_names_is_found_name_by_name(sink: Unpacks, tmp_path: Path) -> None:
+    names = [f"wide/{number}" for number in range(20000)]
+    layer = tar(folder("wide"), *[file(name, name.encode()) for name in names])
+    sink.unpack(Bytes(layer), str(tmp_path), budget())
+
+    with mounted(tmp_path) as root:
+        assert len(os.listdir(root / "wide")) == len(names)
+        assert all((root / name).read_bytes() == name.encode() for name in names[::97])
+        assert not (root / "wide/20000").exists()
