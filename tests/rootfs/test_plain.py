@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.rootfs.laying import laid
-from tests.rootfs.unpacking import listing, merged, stacked
+from tests.rootfs.unpacking import listing, merged, open_below, stacked
 from tests.services.small_images import Item, file, folder, hardlink, opaque, symlink, whiteout
 
 USR_MERGED = [
@@ -109,7 +109,6 @@ def test_the_root_keeps_the_mode_of_the_last_entry_it_has(tmp_path: Path) -> Non
 
 
 def test_no_descriptor_and_no_mark_is_left(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
     layers = [
         [file(f"{number}/{number}/f"), whiteout(f"{number}/x"), opaque(f"{number}/{number}")]
         for number in range(50)
@@ -117,7 +116,7 @@ def test_no_descriptor_and_no_mark_is_left(tmp_path: Path) -> None:
 
     root = laid(tmp_path / "root", *layers)
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_below(tmp_path) == []
     assert not list(root.rglob(".wh.*"))
 
 

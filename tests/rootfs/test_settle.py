@@ -1,13 +1,12 @@
 """Layers that lean on layers below become what applying them one on the other would give."""
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from hpcbox.errors import LayerRejected
-from tests.rootfs.unpacking import merged, stacked
+from tests.rootfs.unpacking import merged, open_below, stacked
 from tests.services.small_images import (
     Item,
     file,
@@ -183,11 +182,9 @@ def _through_overlay(layers: list[Path], scratch: Path) -> set[str]:
 
 
 def test_settling_leaves_no_descriptor_open(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-
     stacked(tmp_path, USR_MERGED, [file("bin/tool"), hardlink("bin/x", "bin/sh")])
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_below(tmp_path) == []
 
 
 def test_a_file_of_the_upper_layer_replaces_one_that_the_symlink_leads_to(tmp_path: Path) -> None:

@@ -96,6 +96,20 @@ def listing(folder: Path) -> dict[str, str]:
     return found
 
 
+def open_below(folder: Path) -> list[str]:
+    """Return the files and folders below a folder that this process has open."""
+    found = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:
+            # That of the listing itself.
+            continue
+        if path.startswith(f"{folder}/"):
+            found.append(path)
+    return found
+
+
 def _what(path: Path) -> str:
     status = path.lstat()
     if whiteouts.is_whiteout(status):
