@@ -5,7 +5,7 @@ import json
 import os
 
 from hpcbox import principals
-from hpcbox.cli import fetching
+from hpcbox.cli import fetching, limits
 from hpcbox.cli.fetching import IMAGE_HELP
 from hpcbox.image.digest import Digest
 from hpcbox.image.local_path import parse_typed, path_in_mind
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of this verb."""
     parser.add_argument("image", metavar="IMAGE", help=IMAGE_HELP)
     parser.add_argument("--digest", metavar="DIGEST", help="refuse any other image")
+    limits.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="events and result as lines of JSON")
     parser.add_argument("--quiet", action="store_true", help="print the digest and nothing else")
 
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     Raises:
         HpcboxError: the image can't be had, or the store can't take it.
     """
+    settings = limits.applied(arguments, settings)
     reference = parse_typed(arguments.image, settings.default_registry)
     digest = Digest.parse(arguments.digest) if arguments.digest else None
     sink = sinks.own_sink(settings)

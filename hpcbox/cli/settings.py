@@ -41,9 +41,10 @@ def run(arguments: argparse.Namespace, settings: table.Settings) -> int:
         json.dump(values, sys.stdout, default=vars_of, indent=1)
         print()
         return 0
+    width = max(len(row.name) for row in table.TABLE)
     for row in table.TABLE:
         origin = settings.origins.get(row.name, "default")
-        print(f"{row.name:<18} {values[row.name]!s:<30} {origin:<28} {row.description}")
+        print(f"{row.name:<{width}} {values[row.name]!s:<30} {origin:<28} {row.description}")
     return 0
 
 

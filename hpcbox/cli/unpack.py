@@ -2,10 +2,8 @@
 
 import argparse
 import json
-from dataclasses import replace
 
-from hpcbox.cli import fetching
-from hpcbox.cli.amounts import count, size_bytes
+from hpcbox.cli import fetching, limits
 from hpcbox.image.local_path import parse_typed
 from hpcbox.rootfs.extract import Extracted
 from hpcbox.settings import Settings
@@ -22,18 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of this verb."""
     parser.add_argument("image", metavar="IMAGE", help=fetching.IMAGE_HELP)
     parser.add_argument("folder", metavar="DIR", help="the folder that becomes the image's root")
-    parser.add_argument(
-        "--max-bytes",
-        metavar="N",
-        type=size_bytes,
-        help="refuse an image with more bytes (default: setting max_image_bytes); K, M, G, T",
-    )
-    parser.add_argument(
-        "--max-entries",
-        metavar="N",
-        type=count,
-        help="refuse an image with more files (default: setting max_entries)",
-    )
+    limits.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="events and result as lines of JSON")
     parser.add_argument("--quiet", action="store_true", help="print the digest and nothing else")
 
@@ -45,10 +32,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         HpcboxError: the image can't be had, or the folder can't be made.
     """
     reference = parse_typed(arguments.image, settings.default_registry)
-    if arguments.max_bytes is not None:
-        settings = replace(settings, max_image_bytes=arguments.max_bytes)
-    if arguments.max_entries is not None:
-        settings = replace(settings, max_entries=arguments.max_entries)
+    settings = limits.applied(arguments, settings)
     with fetching.reporter(json_lines=arguments.json, quiet=arguments.quiet) as report:
         extracted = fetching.extracted(reference, settings, arguments.folder, report)
     print(json.dumps(_as_json(extracted)) if arguments.json else extracted.image.digest)

@@ -51,6 +51,14 @@ def test_pull_can_be_quiet(image: str, store: Path) -> None:
     assert out.startswith("sha256:")
 
 
+def test_pull_refuses_an_image_above_the_limits_it_is_given(image: str, store: Path) -> None:
+    code, _, err = run("pull", "--quiet", "--max-entries", "1", image, store=store)
+
+    assert code == 65
+    assert "more than 1 files" in err
+    assert "--max-entries" in err
+
+
 def test_pull_speaks_json(image: str, store: Path) -> None:
     code, out, err = run("pull", "--json", image, store=store)
 
