@@ -107,7 +107,7 @@ def test_keys_may_come_before_the_screens_that_they_open(keys: bytes) -> None:
     terminal.read_until(b"hpcbox")
     terminal.press(b"\x11")
 
-    assert terminal.leave() == 0
+    assert terminal.leave() == 0, terminal.written.decode(errors="replace")[-3000:]
 
 
 def test_the_terminal_is_left_as_it_was_found() -> None:
