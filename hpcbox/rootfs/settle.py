@@ -180,8 +180,10 @@ class _Settling:
             raise rejected(name, f"a hardlink to '{os.fsdecode(target)}', which no layer has")
         parent, _, link_name = name.rpartition(b"/")
         place = self._resolved(parent, name)
-        # Both names go into this layer, so that they stay one file where the image is written to.
-        for path in (real, _joined(place, link_name)):
+        # Both names go into this layer, so that they stay one file where the image is written to;
+        # but one that this layer hides stays hidden.
+        shown = [real] if self._look_in_whole(real) is not None else []
+        for path in (*shown, _joined(place, link_name)):
             self._ensure(path.rpartition(b"/")[0])
             self._copy.link(self._below, real, path)
 

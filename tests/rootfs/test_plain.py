@@ -59,6 +59,9 @@ STACKS = [
     pytest.param([folder("tmp", 0o555)], [folder("tmp", 0o755), file("tmp/x")], id="mode changes"),
     pytest.param([file("a")], [hardlink("b", "a"), hardlink("c", "b")], id="hardlinks below"),
     pytest.param([file("a")], [whiteout("a"), hardlink("b", "a")], id="hardlink to what is hidden"),
+    pytest.param(
+        [folder("d"), file("d/a")], [opaque("d"), hardlink("b", "d/a")], id="hardlink into opaque"
+    ),
     pytest.param([symlink("a", "x")], [hardlink("b", "a")], id="hardlink to a symlink"),
     pytest.param([file("a")], [symlink("d", "."), hardlink("b", "d/a")], id="hardlink by own link"),
 ]
