@@ -69,7 +69,7 @@ class Settings:
     retry_seconds: float = 90.0
     pull_threads: int = 3
     max_image_bytes: int = 200 * 2**30
-    max_entries: int = 10_000_000
+    max_entries: int = 2_000_000
     store_max_bytes: int = 0
     store_high_percent: int = 100
     store_low_percent: int = 95

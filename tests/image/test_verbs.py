@@ -52,11 +52,11 @@ def test_pull_can_be_quiet(image: str, store: Path) -> None:
 
 
 def test_pull_refuses_an_image_above_the_limits_it_is_given(image: str, store: Path) -> None:
-    code, _, err = run("pull", "--quiet", "--max-entries", "1", image, store=store)
+    code, _, err = run("pull", "--quiet", "--max-bytes", "10", image, store=store)
 
     assert code == 65
-    assert "more than 1 files" in err
-    assert "--max-entries" in err
+    assert "larger than 10 B" in err
+    assert "--max-bytes" in err
 
 
 def test_pull_speaks_json(image: str, store: Path) -> None:
