@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 
 from hpcbox.image.source import ByteStream
+from hpcbox.rootfs.direct import DirectFile
 
 _READ_ONLY = 0o444
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -12,6 +13,7 @@ _FLUSH_BYTES = 2**20
 _PAGE = 4096
 # Shorter runs of zeros are cheaper written than left out.
 _LEAST_HOLE = 2**14
+_ZEROS = bytes(2**20)
 
 
 def new_file(path: str) -> int:
@@ -24,15 +26,12 @@ class KeptStream:
 
     def __init__(self, source: ByteStream, file: int) -> None:
         self._source = source
-        self._file = file
-        self._size = 0
+        self._file = DirectFile(file)
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, none at the end; they are in the file then."""
+        """Return the next bytes, none at the end."""
         piece = self._source.read(size)
-        if not is_hole(piece):
-            write_at(self._file, piece, self._size)
-        self._size += len(piece)
+        self._file.append(piece)
         return piece
 
     def close(self) -> None:
@@ -44,15 +43,14 @@ class KeptStream:
         self._source.abort()
 
     def finish(self) -> int:
-        """Read to the end; return the size of the file."""
+        """Read to the end; return the size of the file, which is complete then."""
         while self.read(_PIECE):
             pass
-        os.ftruncate(self._file, self._size)
-        return self._size
+        return self._file.finish()
 
     def close_file(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._file.close()
 
 
 class ContentFile:
@@ -105,8 +103,8 @@ class ContentFile:
 
 def is_hole(piece: bytes) -> bool:
     """Say whether a piece of content holds zeros only, and enough of them to leave it out."""
-    # Looking at both ends first tells nearly all other pieces apart at no cost.
-    return len(piece) >= _LEAST_HOLE and not piece[0] and not piece[-1] and not piece.strip(b"\0")
+    # memcmp(3) of what is alike, and no further than to the first other byte.
+    return _LEAST_HOLE <= len(piece) <= len(_ZEROS) and _ZEROS.startswith(piece)
 
 
 def write_at(file: int, content: bytes | bytearray, position: int) -> None:

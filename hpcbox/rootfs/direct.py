@@ -1,0 +1,98 @@
+"""Writing large files past the page cache.
+
+A node that pulls gigabytes has better use for its memory: the pages would push out what its jobs
+read, count as memory of the job that pulls, and take longer to fill than the disk takes to write
+(contrib/decisions/0008). Where a file system knows no direct I/O, as tmpfs, pages are used.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+
+_BUFFER_BYTES = 2**20
+_ZEROS = bytes(_BUFFER_BYTES)
+
+
+class DirectFile:
+    """A new file, owned by this object, that takes bytes one behind the other.
+
+    Runs of zeros become holes.
+    """
+
+    def __init__(self, file: int) -> None:
+        """Write into an open, empty file."""
+        self._file = file
+        # Direct I/O wants memory that begins at a page.
+        self._buffer = mmap.mmap(-1, _BUFFER_BYTES)
+        self._used = 0
+        self._position = 0
+        self._set_direct(wanted=True)
+
+    def append(self, piece: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            OSError: the disk can't take them.
+        """
+        taken = 0
+        while taken < len(piece):
+            step = min(len(piece) - taken, _BUFFER_BYTES - self._used)
+            end = self._used + step
+            # Most pieces fit: then nothing is copied twice.
+            self._buffer[self._used : end] = (
+                piece if step == len(piece) else piece[taken : taken + step]
+            )
+            self._used = end
+            taken += step
+            if end == _BUFFER_BYTES:
+                self._flush()
+
+    def finish(self) -> int:
+        """Write what is left; return the size of the file.
+
+        Raises:
+            OSError: the disk can't take it.
+        """
+        # What is left is no whole number of blocks.
+        self._set_direct(wanted=False)
+        self._flush()
+        os.ftruncate(self._file, self._position)
+        return self._position
+
+    def close(self) -> None:
+        """Close the file."""
+        self._buffer.close()
+        os.close(self._file)
+
+    def _flush(self) -> None:
+        with memoryview(self._buffer) as whole, whole[: self._used] as content:
+            if not _ZEROS.startswith(content):
+                self._write(content)
+        self._position += self._used
+        self._used = 0
+
+    def _write(self, content: memoryview) -> None:
+        written = 0
+        while written < len(content):
+            try:
+                with content[written:] as rest:
+                    written += os.pwrite(self._file, rest, self._position + written)
+            except OSError as error:
+                # This file system wants larger blocks, or a short write has left us between two.
+                if error.errno != errno.EINVAL or not self._set_direct(wanted=False):
+                    raise
+
+    def _set_direct(self, *, wanted: bool) -> bool:
+        """Switch direct I/O on or off; say whether that has changed anything."""
+        flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
+        new = flags | os.O_DIRECT if wanted else flags & ~os.O_DIRECT
+        if new == flags:
+            return False
+        try:
+            fcntl.fcntl(self._file, fcntl.F_SETFL, new)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        return True
