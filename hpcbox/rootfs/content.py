@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 
 from hpcbox.image.source import ByteStream
-from hpcbox.rootfs.direct import DirectFile
+from hpcbox.rootfs.direct import DirectFile, is_hole
 
 _READ_ONLY = 0o444
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -13,7 +13,6 @@ _FLUSH_BYTES = 2**20
 _PAGE = 4096
 # Shorter runs of zeros are cheaper written than left out.
 _LEAST_HOLE = 2**14
-_ZEROS = bytes(2**20)
 
 
 def new_file(path: str) -> int:
@@ -99,12 +98,6 @@ class ContentFile:
         write_at(self._file, self._buffer, self._position)
         self._position += len(self._buffer)
         self._buffer.clear()
-
-
-def is_hole(piece: bytes) -> bool:
-    """Say whether a piece of content holds zeros only, and enough of them to leave it out."""
-    # memcmp(3) of what is alike, and no further than to the first other byte.
-    return _LEAST_HOLE <= len(piece) <= len(_ZEROS) and _ZEROS.startswith(piece)
 
 
 def write_at(file: int, content: bytes | bytearray, position: int) -> None:

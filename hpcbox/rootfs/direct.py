@@ -11,6 +11,10 @@ import mmap
 import os
 
 _BUFFER_BYTES = 2**20
+# Holes begin and end at multiples of this.
+_PART_BYTES = 2**16
+# Shorter runs of zeros are cheaper written than left out.
+_LEAST_HOLE = 2**14
 _ZEROS = bytes(_BUFFER_BYTES)
 
 
@@ -66,17 +70,24 @@ class DirectFile:
         os.close(self._file)
 
     def _flush(self) -> None:
-        with memoryview(self._buffer) as whole, whole[: self._used] as content:
-            if not _ZEROS.startswith(content):
-                self._write(content)
+        with memoryview(self._buffer) as content:
+            begin = 0
+            for start in range(0, self._used, _PART_BYTES):
+                end = min(start + _PART_BYTES, self._used)
+                with content[start:end] as part:
+                    is_left_out = is_hole(part)
+                if is_left_out:
+                    self._write(content, begin, start)
+                    begin = end
+            self._write(content, begin, self._used)
         self._position += self._used
         self._used = 0
 
-    def _write(self, content: memoryview) -> None:
-        written = 0
-        while written < len(content):
+    def _write(self, content: memoryview, begin: int, end: int) -> None:
+        written = begin
+        while written < end:
             try:
-                with content[written:] as rest:
+                with content[written:end] as rest:
                     written += os.pwrite(self._file, rest, self._position + written)
             except OSError as error:
                 # This file system wants larger blocks, or a short write has left us between two.
@@ -96,3 +107,9 @@ class DirectFile:
                 raise
             return False
         return True
+
+
+def is_hole(piece: bytes | memoryview) -> bool:
+    """Say whether a piece of content holds zeros only, and enough of them to leave it out."""
+    # memcmp(3) of what is alike, and no further than to the first other byte.
+    return _LEAST_HOLE <= len(piece) <= len(_ZEROS) and _ZEROS.startswith(piece)

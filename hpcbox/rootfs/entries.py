@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from hpcbox.rootfs import policy, tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath, check_real, clean, rejected
-from hpcbox.rootfs.content import is_hole, write_at
+from hpcbox.rootfs.content import write_at
+from hpcbox.rootfs.direct import is_hole
 from hpcbox.rootfs.notes import Note
 from hpcbox.store import trees
 from hpcbox.store.sink import Budget, Unpacked
