@@ -71,7 +71,7 @@ def rejected(entry: bytes, reason: str) -> LayerRejected:
     return LayerRejected(os.fsdecode(entry), reason)
 
 
-class Walk:
+class _Walk:
     """Counts what it takes to follow an entry's path through symlinks, and ends it in time.
 
     Attributes:
@@ -107,19 +107,23 @@ class Walk:
 
 
 def walk(
-    path: bytes, entry: bytes, step: Callable[[list[bytes], bytes, bool], bytes | None]
+    path: bytes,
+    entry: bytes,
+    step: Callable[[list[bytes], bytes, bool], bytes | None],
+    start: bytes = b"",
 ) -> bytes:
     """Go along a path part by part, following symlinks within the root; return the real path.
 
     `step` gets the real path so far, the next part, and whether a symlink led here; it returns the
-    target if that part is a symlink, None if it is a folder. `entry` is for errors.
+    target if that part is a symlink, None if it is a folder. `entry` is for errors; `start` is the
+    real path of the folder to go from.
 
     Raises:
         LayerRejected: the path leads out of the root, in a circle, or on too long a way.
     """
-    real: list[bytes] = []
+    real = start.split(b"/") if start else []
     left = path.split(b"/")[::-1]
-    count = Walk(entry)
+    count = _Walk(entry)
     while left:
         part = left.pop()
         count.step()

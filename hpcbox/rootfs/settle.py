@@ -20,7 +20,7 @@ from typing import Protocol
 
 from hpcbox.errors import LayerRejected
 from hpcbox.rootfs import policy, stack
-from hpcbox.rootfs.beneath import Walk, clean, rejected
+from hpcbox.rootfs.beneath import clean, rejected, walk
 from hpcbox.rootfs.layer_view import Folder
 from hpcbox.rootfs.stack import Stack
 from hpcbox.rootfs.trail import Trail
@@ -199,35 +199,17 @@ class _Settling:
         return real
 
     def _walked(self, start: bytes, name: bytes, entry: bytes) -> bytes:
-        real = start.split(b"/") if start else []
-        left = [name]
-        walk = Walk(entry)
-        while left:
-            part = left.pop()
-            walk.step()
-            if part in (b"", b"."):
-                continue
-            if part == b"..":
-                if not real:
-                    raise rejected(entry, "a symlink below it leads out of the image")
-                real.pop()
-                continue
+        def step(real: list[bytes], part: bytes, _linked: bool) -> bytes | None:  # noqa: FBT001
             path = b"/".join([*real, part])
             if self._copy.has_folder(path):
-                real.append(part)
-                continue
+                return None
             found = self._look_in_whole(path)
             if found is None or found.kind not in (FOLDER, SYMLINK):
                 shown = os.fsdecode(path)
                 raise rejected(entry, f"its path leads to '{shown}', which is no folder")
-            if found.kind == FOLDER:
-                real.append(part)
-                continue
-            walk.follow()
-            if found.target.startswith(b"/"):
-                real.clear()
-            left += found.target.split(b"/")[::-1]
-        return b"/".join(real)
+            return None if found.kind == FOLDER else found.target
+
+        return walk(name, entry, step, start)
 
     def _look_in_whole(self, path: bytes) -> Node | None:
         view = self._copy.view()
