@@ -130,6 +130,9 @@ def test_a_follower_of_a_lame_flight_fetches_by_itself_and_both_succeed(
 
     lame.join(20)
     assert [getattr(end, "digest", end) for end in ends] == [record.digest]
+    # Who had only waited would have fetched nothing.
+    assert sum(digest(LAYER) in path for path in bad_registry.paths()) >= 2
+    assert seen[-1].bytes_done >= len(LAYER)
     assert "waiting" in {one.phase for one in seen}
     assert seen[-1].bytes_done == seen[-1].bytes_total
     layer = layers.read(str(store), record.layers[0])
