@@ -6,11 +6,9 @@ import os
 from typing import Any
 
 from hpcbox import principals
-from hpcbox.errors import HpcboxError, ImageNotFound, ManifestInvalid, StoreError
-from hpcbox.image.digest import Digest
+from hpcbox.errors import HpcboxError, ImageNotFound, StoreError
 from hpcbox.image.local_path import parse_typed
-from hpcbox.image.manifest import Manifest, parse_manifest
-from hpcbox.image.opened import read_config
+from hpcbox.image.opened import open_image
 from hpcbox.image.progress import size_text
 from hpcbox.rootfs import known_mpi
 from hpcbox.rootfs.mpi import MpiSupport
@@ -69,20 +67,13 @@ def _from_store(image: str, settings: Settings) -> dict[str, Any]:
 def _from_source(image: str, settings: Settings) -> dict[str, Any]:
     source = source_of(parse_typed(image, settings.default_registry), settings)
     resolved = source.resolve()
-    manifest = parse_manifest(resolved.body, resolved.media_type)
-    if not isinstance(manifest, Manifest):
-        raise ManifestInvalid("an index came where one platform's manifest was asked for")
-    body = read_config(source, manifest)
-    try:
-        config = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ManifestInvalid("image config is no JSON") from error
+    opened = open_image(source, resolved)
     return {
-        "digest": str(Digest.of(resolved.body)),
+        "digest": str(opened.digest),
         "source": resolved.registry,
-        "mpi": known_mpi.recall(str(Digest.of(resolved.body)), os.environ),
+        "mpi": known_mpi.recall(str(opened.digest), os.environ),
         "manifest": json.loads(resolved.body),
-        "config": config,
+        "config": json.loads(opened.config_body),
     }
 
 
