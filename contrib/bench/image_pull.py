@@ -21,7 +21,7 @@ from hpcbox.image.digest import Digest  # noqa: E402
 from hpcbox.image.manifest import Descriptor, Manifest, parse_config, parse_manifest  # noqa: E402
 from hpcbox.image.reference import Reference, parse  # noqa: E402
 from hpcbox.image.registry import RegistrySource  # noqa: E402
-from hpcbox.image.source import read_exactly  # noqa: E402
+from hpcbox.image.source import Resolved, read_exactly  # noqa: E402
 from hpcbox.image.verified import VerifiedStream  # noqa: E402
 from hpcbox.rootfs.sinks import sink_of  # noqa: E402
 from hpcbox.settings import Settings  # noqa: E402
@@ -32,12 +32,34 @@ FLOOR = "floor"
 SINKS = (INDEX, EROFS, SQUASHFS, DIRECTORY)
 
 
-def floor(source: RegistrySource, threads: int) -> str:
-    """Read all layers of an image with proof and keep nothing; return the manifest's digest."""
-    resolved = source.resolve()
+def opened(image: str, settings: Settings) -> RegistrySource:
+    """Return an image of a registry as a source.
+
+    Raises:
+        SystemExit: it is none of a registry.
+    """
+    reference = parse(image, settings.default_registry)
+    if not isinstance(reference, Reference):
+        raise SystemExit("an image of a registry is wanted")
+    return RegistrySource(reference, settings)
+
+
+def manifest_of(resolved: Resolved) -> Manifest:
+    """Return the manifest that a source answered with.
+
+    Raises:
+        SystemExit: it is an index.
+    """
     manifest = parse_manifest(resolved.body, resolved.media_type)
     if not isinstance(manifest, Manifest):
         raise SystemExit("an index came where one platform's manifest was asked for")
+    return manifest
+
+
+def floor(source: RegistrySource, threads: int) -> str:
+    """Read all layers of an image with proof and keep nothing; return the manifest's digest."""
+    resolved = source.resolve()
+    manifest = manifest_of(resolved)
     with closing(source.open_blob(manifest.config)) as blob:
         body = read_exactly(blob, manifest.config.size_bytes)
     config = parse_config(body, len(manifest.layers))
@@ -56,11 +78,8 @@ def floor(source: RegistrySource, threads: int) -> str:
 def main(how: str, store: str, uid: int, image: str) -> None:
     """Pull and print the digest of the image's manifest."""
     settings = Settings(store=store)
-    reference = parse(image, settings.default_registry)
-    if not isinstance(reference, Reference):
-        raise SystemExit("an image of a registry is wanted")
+    source = opened(image, settings)
     principals.become(uid, uid)
-    source = RegistrySource(reference, settings)
     if how == FLOOR:
         print(floor(source, settings.pull_threads))
         return

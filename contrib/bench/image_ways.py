@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from image_pull import FLOOR, SINKS
+from image_pull import FLOOR, SINKS, manifest_of, opened
 from measured import Cost, measure
+
+from hpcbox.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +49,8 @@ def run(place: Place, way: str, image: str) -> Cost:
     folder.mkdir(mode=0o755)
     temporary = folder / "tmp"
     temporary.mkdir()
+    _forget_disk()
+    _warm_registry(place, image)
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "TMPDIR": os.fspath(temporary),
@@ -72,6 +77,26 @@ def remove(folder: Path) -> None:
         if place.startswith(f"{folder}/"):
             subprocess.run(["umount", "--lazy", place], check=True)
     shutil.rmtree(folder, ignore_errors=not folder.exists())
+
+
+def _forget_disk() -> None:
+    """Let the kernel know of the disk only what lies on it.
+
+    ext4 goes round inodes that it remembers as deleted minutes ago: after a tree of a hundred
+    thousand files was removed, making the next one would take twice the CPU time.
+    """
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+        file.write("1")
+
+
+def _warm_registry(place: Place, image: str) -> None:
+    """Have the registry read from memory: the ways are compared, not its disk."""
+    source = opened(f"{place.registry}/{image}:1", Settings(store=os.fspath(place.scratch)))
+    for layer in manifest_of(source.resolve()).layers:
+        with closing(source.open_blob(layer)) as blob:
+            while blob.read(2**20):
+                pass
 
 
 def _command(place: Place, way: str, image: str, folder: Path) -> Sequence[str]:

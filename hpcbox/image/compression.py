@@ -12,7 +12,9 @@ from isal import igzip_lib, isal_zlib
 from hpcbox.errors import BlobInvalid
 from hpcbox.image.source import ByteStream
 
-_INPUT_BYTES = 2**16
+# So much that a reader of tars meets many headers at a time: decompressing leaves nothing of them
+# in the caches of a processor.
+_INPUT_BYTES = 2**18
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 # What zstd needs to hold grows with the window that a frame asks for: 8 MiB up to level 19, 128 MiB

@@ -63,7 +63,7 @@ class VerifiedStream:
 
     def drain(self) -> None:
         """Read to the end and verify, keeping nothing."""
-        while self.read(2**18):
+        while self.read(2**20):
             pass
 
     def close(self) -> None:

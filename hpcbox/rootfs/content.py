@@ -8,11 +8,8 @@ from hpcbox.rootfs.direct import DirectFile, is_hole
 
 _READ_ONLY = 0o444
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_PIECE = 2**18
-_FLUSH_BYTES = 2**20
+_PIECE = 2**20
 _PAGE = 4096
-# Shorter runs of zeros are cheaper written than left out.
-_LEAST_HOLE = 2**14
 
 
 def new_file(path: str) -> int:
@@ -25,6 +22,7 @@ class KeptStream:
 
     def __init__(self, source: ByteStream, file: int) -> None:
         self._source = source
+        self._descriptor = file
         self._file = DirectFile(file)
 
     def read(self, size: int) -> bytes:
@@ -49,7 +47,7 @@ class KeptStream:
 
     def close_file(self) -> None:
         """Close the file."""
-        self._file.close()
+        os.close(self._descriptor)
 
 
 class ContentFile:
@@ -59,45 +57,29 @@ class ContentFile:
     """
 
     def __init__(self, file: int, start: int) -> None:
-        self._file = file
-        self._buffer = bytearray()
-        # Where the buffer goes; then, where the next content goes.
-        self._position = start
+        self._descriptor = file
+        self._file = DirectFile(file, start)
+        # Where the next content goes.
         self._end = start
 
     def add(self, size_bytes: int, pieces: Iterable[tuple[int, bytes]]) -> int:
         """Write a file's content, given as (offset, bytes) in order; return where it begins."""
         begin = self._end
-        buffer = self._buffer
         for offset, piece in pieces:
-            if is_hole(piece):
-                continue
-            gap = begin + offset - self._position - len(buffer)
-            if gap >= _LEAST_HOLE:
-                self._flush()
-                self._position = begin + offset
-            elif gap:
-                buffer += bytes(gap)
-            buffer += piece
-            if len(buffer) >= _FLUSH_BYTES:
-                self._flush()
+            if not is_hole(piece):
+                self._file.fill_to(begin + offset)
+                self._file.append(piece)
         self._end = begin + -(-size_bytes // _PAGE) * _PAGE
         return begin
 
     def finish(self) -> int:
         """Write what is left; return the size of the file."""
-        self._flush()
-        os.ftruncate(self._file, self._end)
-        return self._end
+        self._file.fill_to(self._end)
+        return self._file.finish()
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
-
-    def _flush(self) -> None:
-        write_at(self._file, self._buffer, self._position)
-        self._position += len(self._buffer)
-        self._buffer.clear()
+        os.close(self._descriptor)
 
 
 def write_at(file: int, content: bytes | bytearray, position: int) -> None:

@@ -15,22 +15,25 @@ _BUFFER_BYTES = 2**20
 _PART_BYTES = 2**16
 # Shorter runs of zeros are cheaper written than left out.
 _LEAST_HOLE = 2**14
+# What direct I/O wants positions to be multiples of, nearly everywhere.
+_PAGE = 4096
 _ZEROS = bytes(_BUFFER_BYTES)
 
 
 class DirectFile:
-    """A new file, owned by this object, that takes bytes one behind the other.
+    """A new file that takes bytes one behind the other; its owner closes it.
 
     Runs of zeros become holes.
     """
 
-    def __init__(self, file: int) -> None:
-        """Write into an open, empty file."""
+    def __init__(self, file: int, start: int = 0) -> None:
+        """Write into an open, empty file, from a multiple of 4096 bytes on."""
         self._file = file
         # Direct I/O wants memory that begins at a page.
         self._buffer = mmap.mmap(-1, _BUFFER_BYTES)
         self._used = 0
-        self._position = 0
+        # Where the buffer goes.
+        self._position = start
         self._set_direct(wanted=True)
 
     def append(self, piece: bytes) -> None:
@@ -52,6 +55,22 @@ class DirectFile:
             if end == _BUFFER_BYTES:
                 self._flush()
 
+    def fill_to(self, position: int) -> None:
+        """Go on at a later position; what lies before it is zeros.
+
+        Raises:
+            OSError: the disk can't take them.
+        """
+        missing = position - self._position - self._used
+        if missing < _LEAST_HOLE:
+            self.append(_ZEROS[:missing])
+            return
+        self.append(_ZEROS[: -self._used % _PAGE])
+        self._flush()
+        missing = position - self._position
+        self._position += missing & -_PAGE
+        self.append(_ZEROS[: missing % _PAGE])
+
     def finish(self) -> int:
         """Write what is left; return the size of the file.
 
@@ -63,11 +82,6 @@ class DirectFile:
         self._flush()
         os.ftruncate(self._file, self._position)
         return self._position
-
-    def close(self) -> None:
-        """Close the file."""
-        self._buffer.close()
-        os.close(self._file)
 
     def _flush(self) -> None:
         with memoryview(self._buffer) as content:

@@ -13,12 +13,14 @@ from typing import NamedTuple
 from hpcbox.rootfs import policy, tar, whiteouts
 from hpcbox.rootfs.beneath import Beneath, check_real, clean, rejected
 from hpcbox.rootfs.content import write_at
-from hpcbox.rootfs.direct import is_hole
+from hpcbox.rootfs.direct import DirectFile, is_hole
 from hpcbox.rootfs.notes import Note
 from hpcbox.store import trees
 from hpcbox.store.sink import Budget, Unpacked
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Smaller files are quicker written through the page cache.
+_LARGE_BYTES = 2**20
 _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # What the file system says of an entry that it can't hold, whatever the disk's state.
 _ENTRY_ERRORS = frozenset(
@@ -27,17 +29,19 @@ _ENTRY_ERRORS = frozenset(
 
 
 class Form(NamedTuple):
-    """How folders are finished when all entries of a layer are there.
+    """How large files are written, and folders finished when all entries of a layer are there.
 
     Attributes:
         whiteout: marks a name in an open folder as hidden below.
         opaque: marks all of an open folder as hidden below.
         set_mode: gives an open folder its mode.
+        direct: large files pass the page cache: this pays on a node's own disk.
     """
 
     whiteout: Callable[[bytes, int], None]
     opaque: Callable[[int], None]
     set_mode: Callable[[int, int], None]
+    direct: bool
 
 
 class _Place(NamedTuple):
@@ -123,7 +127,10 @@ class Unpacking:
             self._remove(place)
             file = os.open(place.name, _NEW_FILE, mode, dir_fd=place.folder)
         try:
-            _write(file, entry, reader)
+            if self._form.direct and entry.size_bytes >= _LARGE_BYTES:
+                _write_direct(file, entry, reader)
+            else:
+                _write(file, entry, reader)
             if entry.xattrs is not None:
                 _set_xattrs(file, entry.name, policy.kept_attributes(entry.xattrs, entry.name))
             if mode & self._masked:
@@ -288,6 +295,16 @@ def _write(file: int, entry: tar.Entry, reader: tar.TarReader) -> None:
             end = offset + len(piece)
     if end < entry.size_bytes:
         os.ftruncate(file, entry.size_bytes)
+
+
+def _write_direct(file: int, entry: tar.Entry, reader: tar.TarReader) -> None:
+    direct = DirectFile(file)
+    for offset, piece in reader.content():
+        if not is_hole(piece):
+            direct.fill_to(offset)
+            direct.append(piece)
+    direct.fill_to(entry.size_bytes)
+    direct.finish()
 
 
 def _folders_from(name: bytes, parent: int, path: bytes) -> Iterator[bytes]:

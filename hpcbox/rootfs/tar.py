@@ -25,7 +25,7 @@ from hpcbox.rootfs.tar_fields import (
 )
 
 _BLOCK = 512
-_CHUNK = 2**18
+_CHUNK = 2**20
 _ZEROS = bytes(_BLOCK)
 # Longer than any path that a system call takes; a header that claims more has something in mind.
 _MAXIMUM_HEADER_BYTES = 2**20

@@ -32,13 +32,14 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 def written(path: Path, pieces: list[bytes]) -> int:
     path.unlink(missing_ok=True)
-    file = DirectFile(new_file(os.fspath(path)))
+    opened = new_file(os.fspath(path))
     try:
+        file = DirectFile(opened)
         for piece in pieces:
             file.append(piece)
         return file.finish()
     finally:
-        file.close()
+        os.close(opened)
 
 
 @given(
@@ -61,6 +62,38 @@ def test_pieces_of_any_size_are_in_the_file_as_they_came(
     assert (folder / "file").read_bytes() == b"".join(pieces)
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 4095, 4096, 2**14, 2**14 + 1, BUFFER, 3 * BUFFER + 5]),
+            st.sampled_from([0, 1, 4096, BUFFER - 1, BUFFER + 1]),
+        ),
+        max_size=8,
+    ),
+    st.sampled_from([0, 4096]),
+)
+def test_what_is_left_out_reads_as_zeros(
+    folder: Path, shapes: list[tuple[int, int]], start: int
+) -> None:
+    path = folder / "file"
+    path.unlink(missing_ok=True)
+    opened = new_file(os.fspath(path))
+    expected = bytearray(start)
+    try:
+        file = DirectFile(opened, start)
+        for gap, size in shapes:
+            expected += bytes(gap)
+            file.fill_to(len(expected))
+            expected += b"x" * size
+            file.append(b"x" * size)
+        size = file.finish()
+    finally:
+        os.close(opened)
+
+    assert size == len(expected)
+    assert path.read_bytes() == expected
+
+
 def test_runs_of_zeros_become_holes(folder: Path) -> None:
     size = written(folder / "file", [b"x" * BUFFER, bytes(16 * BUFFER), b"y"])
 
@@ -78,7 +111,7 @@ def test_large_files_pass_the_page_cache_on_a_disk() -> None:
 
         assert fcntl.fcntl(opened, fcntl.F_GETFL) & os.O_DIRECT
         file.finish()
-        file.close()
+        os.close(opened)
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:

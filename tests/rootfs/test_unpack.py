@@ -96,6 +96,18 @@ def test_user_attributes_are_kept_and_those_that_overlayfs_reads_are_not(tmp_pat
     assert os.listxattr(tmp_path / "layer/tool") == ["user.note"]
 
 
+@pytest.mark.parametrize("size", [2**20, 3 * 2**20 + 5])
+def test_large_files_keep_their_content_mode_and_time(tmp_path: Path, size: int) -> None:
+    middle = size // 2
+    content = os.urandom(middle - 2**18) + bytes(2**18) + os.urandom(size - middle)
+
+    unpack(tmp_path / "root", Item("large", content=content, mode=0o640, mtime=1_500_000_000))
+
+    status = (tmp_path / "root/large").stat()
+    assert (tmp_path / "root/large").read_bytes() == content
+    assert (status.st_mode & 0o7777, status.st_mtime) == (0o640, 1_500_000_000)
+
+
 def test_devices_are_skipped(tmp_path: Path) -> None:
     device = Item("dev/null", kind=tarfile.CHRTYPE)
 
