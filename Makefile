@@ -55,9 +55,9 @@ bench-images: lab ## image pulls against podman and skopeo + umoci (large images
 	@contrib/install-packages.sh contrib/bench/apt-packages.txt
 	$(BIN)/python contrib/bench/images.py
 
-fuzz: venv ## fuzz references, manifests, tars, erofs and unpacking (FUZZ_SECONDS each, default 600)
+fuzz: venv ## fuzz references, manifests, tars, erofs, image files and unpacking (FUZZ_SECONDS each, default 600)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]'
-	for target in reference manifest tar erofs unpack; do \
+	for target in reference manifest tar erofs image unpack; do \
 		$(BIN)/python contrib/fuzz/run.py $$target --seconds $(FUZZ_SECONDS) || exit; done
 
 picture: venv ## draw the README's picture again, from the demo

@@ -31,6 +31,7 @@ VERBS = {
     "logs": "show what a job's ranks have printed",
     "settings": "show the settings and where they come from",
     "tui": "queues, allocations and ranks on a screen",
+    "completion": "print a script that completes hpcbox's words in a shell",
 }
 
 
@@ -41,6 +42,13 @@ class _Parser(argparse.ArgumentParser):
         raise RequestError(message, hint=f"see '{self.prog} --help'")
 
 
+def add_general_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the options that come before a verb."""
+    parser.add_argument("--version", action="version", version=f"hpcbox {hpcbox.__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the trace of an error")
+    parser.add_argument("--demo", action="store_true", help="a recorded cluster on the screens")
+
+
 def _overview() -> argparse.ArgumentParser:
     verbs = "\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())
     parser = _Parser(
@@ -49,9 +57,7 @@ def _overview() -> argparse.ArgumentParser:
         epilog=f"verbs:\n{verbs}\n\n'hpcbox VERB --help' shows a verb's options and examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"hpcbox {hpcbox.__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the trace of an error")
-    parser.add_argument("--demo", action="store_true", help="a recorded cluster on the screens")
+    add_general_options(parser)
     parser.add_argument("verb", nargs="?", metavar="VERB", help="what to do (default: tui)")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser

@@ -72,3 +72,41 @@ def test_version_loads_none_of_the_heavy_packages(package: str) -> None:
     result = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
 
     assert result.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["im"], {"images"}),
+        (["--v"], {"--version"}),
+        (["gc", "--dr"], {"--dry-run"}),
+        (["srun", "--container-mo"], {"--container-mounts"}),
+        (["completion", ""], {"bash", "zsh"}),
+    ],
+)
+def test_a_shell_completes_verbs_and_options(words: list[str], wanted: set[str]) -> None:
+    script = hpcbox("completion", "bash").stdout
+    ask = """
+        COMP_WORDS=(hpcbox "$@") COMP_CWORD=$#
+        function_=$(complete -p hpcbox | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        "$function_" hpcbox "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script + ask, "bash", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+
+    assert wanted <= set(done.stdout.split())
+    assert done.stderr == ""
+
+
+def test_a_shell_that_is_not_known_is_refused() -> None:
+    result = hpcbox("completion", "csh")
+
+    assert result.returncode == 64
+    assert "bash" in result.stderr

@@ -24,14 +24,7 @@ LAYER = tar(file("a", b"1"))
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry that takes alice's password only."""
-    folder = tmp_path_factory.mktemp("locked")
-    entry = subprocess.run(
-        ["htpasswd", "-Bbn", "alice", "s3cret"], capture_output=True, check=True
-    ).stdout
-    (folder / "htpasswd").write_bytes(entry)
-    with Registry(
-        folder / "root", htpasswd=folder / "htpasswd", credentials=("alice", "s3cret")
-    ) as running:
+    with Registry(tmp_path_factory.mktemp("locked"), credentials=("alice", "s3cret")) as running:
         push_image(running, "team/app:1", LAYER)
         yield running
 

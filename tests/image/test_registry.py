@@ -3,7 +3,6 @@
 import gzip
 import json
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -212,14 +211,7 @@ def test_a_token_service_that_gives_none_is_told(bad_registry: BadRegistry, answ
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    folder = tmp_path_factory.mktemp("locked")
-    entry = subprocess.run(
-        ["htpasswd", "-Bbn", "alice", "s3cret"], capture_output=True, check=True
-    ).stdout
-    (folder / "htpasswd").write_bytes(entry)
-    with Registry(
-        folder / "root", htpasswd=folder / "htpasswd", credentials=("alice", "s3cret")
-    ) as running:
+    with Registry(tmp_path_factory.mktemp("locked"), credentials=("alice", "s3cret")) as running:
         push_image(running, "a/b:1", LAYER)
         yield running
 

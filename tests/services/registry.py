@@ -29,8 +29,7 @@ _ACCESS = re.compile(r'"(GET|HEAD|PUT|POST|PATCH|DELETE) (\S+) HTTP/[\d.]+" (\d{
 class Registry:
     """A docker-registry process with its storage below `root`, for the length of a with block.
 
-    `htpasswd` is a file of bcrypt entries (htpasswd -B); with it every request needs credentials,
-    and `credentials` (name, password) are this object's own for pushing. `tls` and `token` are its
+    With `credentials` (name, password) it takes nobody without them. `tls` and `token` are its
     settings http.tls and auth.token; then `authority` (a PEM file) is what pushing trusts, and
     `bearer` makes the token for pushing to a repository.
     """
@@ -41,7 +40,6 @@ class Registry:
         *,
         address: str = "127.0.0.1",
         port: int = 0,
-        htpasswd: Path | None = None,
         credentials: tuple[str, str] | None = None,
         tls: Mapping[str, object] | None = None,
         token: Mapping[str, object] | None = None,
@@ -51,7 +49,6 @@ class Registry:
         self._root = root
         self._host = address
         self._port = port
-        self._htpasswd = htpasswd
         self._credentials = credentials
         self._tls = tls
         self._token = token
@@ -177,9 +174,18 @@ class Registry:
             settings["http"] = {"addr": f"{self._host}:{port}", "tls": dict(self._tls)}
         if self._token is not None:
             settings["auth"] = {"token": dict(self._token)}
-        if self._htpasswd is not None:
-            settings["auth"] = {"htpasswd": {"realm": "test", "path": str(self._htpasswd)}}
+        if self._credentials is not None:
+            path = self._write_passwords(*self._credentials)
+            settings["auth"] = {"htpasswd": {"realm": "test", "path": str(path)}}
         return settings
+
+    def _write_passwords(self, name: str, password: str) -> Path:
+        # The registry takes bcrypt only.
+        words = ["htpasswd", "-Bbn", name, password]
+        entry = subprocess.run(words, capture_output=True, check=True).stdout
+        path = self._root / "htpasswd"
+        path.write_bytes(entry)
+        return path
 
     def _request(
         self,
