@@ -21,7 +21,9 @@ def _check(data: bytes) -> None:
     for items in made_layers.layers(data):
         content = small_images.tar(*items)
         try:
-            tree, _ = grown(tar.TarReader(Bytes(content)), Budget(2**30, 10**4), _place)
+            tree, _ = grown(
+                tar.TarReader(tar.pieces_of(Bytes(content))), Budget(2**30, 10**4), _place
+            )
         except LayerRejected:
             continue
         image, blob = os.memfd_create("image"), os.memfd_create("data")

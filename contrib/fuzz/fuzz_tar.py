@@ -63,7 +63,7 @@ def _check(data: bytes) -> None:
         promise(size == whole, f"content of {size} bytes, not {whole}")
 
     try:
-        tree, entries = grown(tar.TarReader(Bytes(content, 700)), budget, place)
+        tree, entries = grown(tar.TarReader(tar.pieces_of(Bytes(content, 700))), budget, place)
     except (BlobInvalid, LayerRejected, ImageTooLarge) as error:
         promise(str(error).isprintable(), "a message moves the terminal")
         promise(len(str(error)) <= 600, "a message is longer than 600 characters")

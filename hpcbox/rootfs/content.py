@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from mmap import mmap
 
 from hpcbox.image.source import ByteStream
 from hpcbox.rootfs.direct import DirectFile, is_hole
@@ -17,31 +18,32 @@ def new_file(path: str) -> int:
     return os.open(path, _NEW, _READ_ONLY)
 
 
-class KeptStream:
-    """A stream whose bytes are written to a file, which it owns, as they are read."""
+class KeptTar:
+    """A tar that is written to a file, which this object owns, as it is read.
+
+    A reader finds it in the buffer that it is written from, a mebibyte at a time: nothing is copied
+    for the reader, and many headers are looked at in one go.
+    """
 
     def __init__(self, source: ByteStream, file: int) -> None:
         self._source = source
         self._descriptor = file
         self._file = DirectFile(file)
 
-    def read(self, size: int) -> bytes:
-        """Return the next bytes, none at the end."""
-        piece = self._source.read(size)
-        self._file.append(piece)
-        return piece
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
-
-    def abort(self) -> None:
-        """End a read that another thread is waiting in."""
-        self._source.abort()
+    def fill(self) -> tuple[mmap, int]:
+        """Return the next bytes as a reader of tars wants them."""
+        file = self._file
+        file.flush()
+        while file.room:
+            piece = self._source.read(min(_PIECE, file.room))
+            if not piece:
+                break
+            file.append(piece)
+        return file.buffer, file.used
 
     def finish(self) -> int:
         """Read to the end; return the size of the file, which is complete then."""
-        while self.read(_PIECE):
+        while self.fill()[1]:
             pass
         return self._file.finish()
 

@@ -24,17 +24,26 @@ class DirectFile:
     """A new file that takes bytes one behind the other; its owner closes it.
 
     Runs of zeros become holes.
+
+    Attributes:
+        buffer: what is not written yet.
+        used: how many bytes of it.
     """
 
     def __init__(self, file: int, start: int = 0) -> None:
         """Write into an open, empty file, from a multiple of 4096 bytes on."""
         self._file = file
         # Direct I/O wants memory that begins at a page.
-        self._buffer = mmap.mmap(-1, _BUFFER_BYTES)
-        self._used = 0
+        self.buffer = mmap.mmap(-1, _BUFFER_BYTES)
+        self.used = 0
         # Where the buffer goes.
         self._position = start
         self._set_direct(wanted=True)
+
+    @property
+    def room(self) -> int:
+        """How many bytes the buffer takes before it is written."""
+        return _BUFFER_BYTES - self.used
 
     def append(self, piece: bytes) -> None:
         """Take the next bytes.
@@ -44,16 +53,16 @@ class DirectFile:
         """
         taken = 0
         while taken < len(piece):
-            step = min(len(piece) - taken, _BUFFER_BYTES - self._used)
-            end = self._used + step
+            if not self.room:
+                self.flush()
+            step = min(len(piece) - taken, self.room)
+            end = self.used + step
             # Most pieces fit: then nothing is copied twice.
-            self._buffer[self._used : end] = (
+            self.buffer[self.used : end] = (
                 piece if step == len(piece) else piece[taken : taken + step]
             )
-            self._used = end
+            self.used = end
             taken += step
-            if end == _BUFFER_BYTES:
-                self._flush()
 
     def fill_to(self, position: int) -> None:
         """Go on at a later position; what lies before it is zeros.
@@ -61,12 +70,12 @@ class DirectFile:
         Raises:
             OSError: the disk can't take them.
         """
-        missing = position - self._position - self._used
+        missing = position - self._position - self.used
         if missing < _LEAST_HOLE:
             self.append(_ZEROS[:missing])
             return
-        self.append(_ZEROS[: -self._used % _PAGE])
-        self._flush()
+        self.append(_ZEROS[: -self.used % _PAGE])
+        self.flush()
         missing = position - self._position
         self._position += missing & -_PAGE
         self.append(_ZEROS[: missing % _PAGE])
@@ -79,23 +88,31 @@ class DirectFile:
         """
         # What is left is no whole number of blocks.
         self._set_direct(wanted=False)
-        self._flush()
+        self.flush()
         os.ftruncate(self._file, self._position)
         return self._position
 
-    def _flush(self) -> None:
-        with memoryview(self._buffer) as content:
+    def flush(self) -> None:
+        """Write what the buffer holds.
+
+        Raises:
+            OSError: the disk can't take it.
+        """
+        if self.used % _PAGE:
+            # What comes behind an end like this is written in pages.
+            self._set_direct(wanted=False)
+        with memoryview(self.buffer) as content:
             begin = 0
-            for start in range(0, self._used, _PART_BYTES):
-                end = min(start + _PART_BYTES, self._used)
+            for start in range(0, self.used, _PART_BYTES):
+                end = min(start + _PART_BYTES, self.used)
                 with content[start:end] as part:
                     is_left_out = is_hole(part)
                 if is_left_out:
                     self._write(content, begin, start)
                     begin = end
-            self._write(content, begin, self._used)
-        self._position += self._used
-        self._used = 0
+            self._write(content, begin, self.used)
+        self._position += self.used
+        self.used = 0
 
     def _write(self, content: memoryview, begin: int, end: int) -> None:
         written = begin

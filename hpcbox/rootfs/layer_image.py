@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hpcbox.image.source import ByteStream
 from hpcbox.rootfs import erofs_writer, tar
-from hpcbox.rootfs.content import ContentFile, KeptStream, new_file
+from hpcbox.rootfs.content import ContentFile, KeptTar, new_file
 from hpcbox.rootfs.growing import LayerTree
 from hpcbox.rootfs.settled import SettlingSink
 from hpcbox.rootfs.tree import EXTRA, TAR, Node
@@ -29,7 +29,7 @@ class IndexSink(SettlingSink):
             ImageTooLarge: the budget is spent.
             OSError: the folder can't be written.
         """
-        kept = KeptStream(stream, new_file(f"{folder}/{data(TAR)}"))
+        kept = KeptTar(stream, new_file(f"{folder}/{data(TAR)}"))
         # Content that isn't in one piece in the tar: made when the first of it comes.
         extra: ContentFile | None = None
 
@@ -43,7 +43,7 @@ class IndexSink(SettlingSink):
             node.offset = extra.add(node.size_bytes, reader.content())
 
         try:
-            tree, entries = grown(tar.TarReader(kept), budget, place)
+            tree, entries = grown(tar.TarReader(kept.fill), budget, place)
             devices = [kept.finish()]
             if extra is not None:
                 devices.append(extra.finish())
@@ -79,7 +79,7 @@ class ErofsSink(SettlingSink):
             node.offset = content.add(node.size_bytes, reader.content())
 
         try:
-            tree, entries = grown(tar.TarReader(stream), budget, place)
+            tree, entries = grown(tar.TarReader(tar.pieces_of(stream)), budget, place)
             erofs_writer.write_full(image, tree.root, content.finish())
         finally:
             content.close()

@@ -61,7 +61,7 @@ class PlainLayer:
         beneath = Beneath(self.path)
         try:
             form = Form(self._whiteout, self._opaque, self._set_mode, direct=False)
-            unpacked = Unpacking(beneath, budget, form).run(tar.TarReader(stream))
+            unpacked = Unpacking(beneath, budget, form).run(tar.TarReader(tar.pieces_of(stream)))
             self.lists_root = beneath.notes.at(b"").is_listed
         finally:
             beneath.close()

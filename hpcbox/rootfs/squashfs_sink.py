@@ -37,6 +37,6 @@ class SquashfsSink(SettlingSink):
             def place(node: Node, _entry: tar.Entry, reader: tar.TarReader) -> None:
                 blocks.add(node, reader.content())
 
-            tree, entries = grown(tar.TarReader(stream), budget, place)
+            tree, entries = grown(tar.TarReader(tar.pieces_of(stream)), budget, place)
             squashfs_writer.write(image, tree.root, blocks)
         return Unpacked(entries, tree.needs())

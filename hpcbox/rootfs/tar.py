@@ -7,7 +7,9 @@ headers are passed over, as Docker does.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from mmap import mmap
+from typing import TypeAlias
 from zlib import adler32
 
 from hpcbox.errors import BlobInvalid, LayerRejected
@@ -40,6 +42,21 @@ _EXTENSIONS = frozenset({_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _SOLARIS_PAX
 _XATTR = b"SCHILY.xattr."
 # Name, mode, size, time, sum, kind, target, magic, prefix: what a layer needs of a header.
 _HEADER = struct.Struct("100s 8s 16x 12s 12s 8s 1s 100s 6s 82x 155s 12x")
+
+
+Fill: TypeAlias = Callable[[], tuple[bytes | mmap, int]]
+"""Gives the next bytes of a tar: a buffer, valid until the next call, and how many of it count; 0
+at the end."""
+
+
+def pieces_of(stream: ByteStream) -> Fill:
+    """Return how a reader gets at the bytes of a stream."""
+
+    def fill() -> tuple[bytes, int]:
+        piece = stream.read(_CHUNK)
+        return piece, len(piece)
+
+    return fill
 
 
 class Entry:
@@ -113,10 +130,11 @@ class _Extensions:
 class TarReader:
     """Yields a tar's entries; `content` gives the bytes of the one that was yielded last."""
 
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._buffer = b""
-        # Where the next byte is in the buffer, and where the buffer begins in the tar.
+    def __init__(self, fill: Fill) -> None:
+        self._fill = fill
+        # So many bytes of it count; the next of them; where the first of them is in the tar.
+        self._buffer: bytes | mmap = b""
+        self._end = 0
         self._position = 0
         self._base = 0
         # The entry that was yielded last, and how much of its content has not been taken.
@@ -135,9 +153,10 @@ class TarReader:
         # what is unusual is done elsewhere.
         while True:
             position = self._position
-            header = self._buffer[position : position + _BLOCK]
-            if len(header) == _BLOCK:
-                self._position = position + _BLOCK
+            behind = position + _BLOCK
+            if behind <= self._end:
+                header = self._buffer[position:behind]
+                self._position = behind
             elif not (header := self._next_header()):
                 return
             name, mode, size, mtime, checksum, flag, target, magic, prefix = _HEADER.unpack(header)
@@ -181,51 +200,47 @@ class TarReader:
             end = offset + length
             at = offset
             while at < end:
-                if self._position >= len(self._buffer):
-                    self._fill()
-                piece = self._buffer[self._position : self._position + end - at]
+                if self._position >= self._end:
+                    self._refill()
+                piece = self._buffer[self._position : min(self._position + end - at, self._end)]
                 self._position += len(piece)
                 self._left -= len(piece)
                 yield at, piece
                 at += len(piece)
 
-    def _fill(self) -> None:
+    def _refill(self) -> None:
         self._next_buffer()
-        if not self._buffer:
+        if not self._end:
             raise BlobInvalid("layer is broken: its tar ends within an entry")
 
     def _next_buffer(self) -> None:
-        self._base += len(self._buffer)
-        self._buffer = self._stream.read(_CHUNK)
+        self._base += self._end
+        self._buffer, self._end = self._fill()
         self._position = 0
 
     def _take(self, size: int) -> bytes:
-        end = self._position + size
-        if end <= len(self._buffer):
-            taken = self._buffer[self._position : end]
-            self._position = end
-            return taken
-        pieces = [self._buffer[self._position :]]
-        missing = size - len(pieces[0])
-        while missing:
-            self._fill()
-            pieces.append(self._buffer[:missing])
-            self._position = len(pieces[-1])
-            missing -= self._position
+        pieces: list[bytes] = []
+        missing = size
+        while missing > self._end - self._position:
+            pieces.append(self._buffer[self._position : self._end])
+            missing -= len(pieces[-1])
+            self._refill()
+        pieces.append(self._buffer[self._position : self._position + missing])
+        self._position += missing
         return b"".join(pieces)
 
     def _skip(self, size: int) -> None:
         self._position += size
-        while self._position > len(self._buffer):
-            beyond = self._position - len(self._buffer)
-            self._fill()
+        while self._position > self._end:
+            beyond = self._position - self._end
+            self._refill()
             self._position = beyond
 
     def _next_header(self) -> bytes:
         """Return a header that isn't wholly in the buffer; b"" at the end."""
-        if self._position >= len(self._buffer):
+        if self._position >= self._end:
             self._next_buffer()
-            if not self._buffer:
+            if not self._end:
                 # Some builders leave out the two blocks of zeros.
                 return b""
         return self._take(_BLOCK)

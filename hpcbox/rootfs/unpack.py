@@ -31,6 +31,6 @@ class DirectorySink(SettlingSink):
         os.mkdir(f"{folder}/{FOLDER}", 0o755)
         beneath = Beneath(f"{folder}/{FOLDER}")
         try:
-            return Unpacking(beneath, budget, _FORM).run(tar.TarReader(stream))
+            return Unpacking(beneath, budget, _FORM).run(tar.TarReader(tar.pieces_of(stream)))
         finally:
             beneath.close()

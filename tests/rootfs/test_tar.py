@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from hpcbox.errors import BlobInvalid
-from hpcbox.rootfs.tar import FILE, FOLDER, TarReader
+from hpcbox.rootfs.tar import FILE, FOLDER, TarReader, pieces_of
 from tests.rootfs.unpacking import Bytes
 from tests.services.small_images import Item, file, tar
 
@@ -36,7 +36,7 @@ def test_contents_are_where_the_reader_says() -> None:
     layer = tar(*[file(name, name.encode() * 300) for name in names], form=tarfile.GNU_FORMAT)
 
     for piece in (100, 512, 2**18):
-        for entry, name in zip(TarReader(Bytes(layer, piece)), names, strict=True):
+        for entry, name in zip(TarReader(pieces_of(Bytes(layer, piece))), names, strict=True):
             end = entry.offset + entry.size_bytes
             assert layer[entry.offset : end] == name.encode() * 300
 
@@ -44,7 +44,7 @@ def test_contents_are_where_the_reader_says() -> None:
 def test_a_checksum_of_signed_bytes_is_right_too() -> None:
     layer = summed(header("caf\xe9".encode("latin-1")), signed=True) + b"12345".ljust(512, b"\0")
 
-    entries = list(TarReader(Bytes(layer)))
+    entries = list(TarReader(pieces_of(Bytes(layer))))
 
     assert [entry.name for entry in entries] == [b"caf\xe9"]
 
@@ -55,7 +55,7 @@ def test_a_header_with_another_byte_is_refused(at: int) -> None:
     damaged[at] ^= 1
 
     with pytest.raises(BlobInvalid, match="checksum"):
-        list(TarReader(Bytes(bytes(damaged) + b"12345".ljust(512, b"\0"))))
+        list(TarReader(pieces_of(Bytes(bytes(damaged) + b"12345".ljust(512, b"\0")))))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_header_with_another_byte_is_refused(at: int) -> None:
 def test_numbers_are_read_in_all_forms(size: bytes) -> None:
     layer = summed(header(b"name", size)) + b"12345".ljust(512, b"\0")
 
-    reader = TarReader(Bytes(layer))
+    reader = TarReader(pieces_of(Bytes(layer)))
 
     assert [
         (entry.size_bytes, b"".join(piece for _, piece in reader.content())) for entry in reader
@@ -76,12 +76,12 @@ def test_numbers_are_read_in_all_forms(size: bytes) -> None:
 )
 def test_what_is_no_size_is_refused(size: bytes) -> None:
     with pytest.raises(BlobInvalid, match="number"):
-        list(TarReader(Bytes(summed(header(b"name", size)))))
+        list(TarReader(pieces_of(Bytes(summed(header(b"name", size))))))
 
 
 def test_a_folder_from_before_posix_may_have_content_that_is_passed_over() -> None:
     layer = summed(header(b"folder/")) + b"12345".ljust(512, b"\0") + tar(Item("file"))
 
-    kinds = [(entry.name, entry.kind) for entry in TarReader(Bytes(layer))]
+    kinds = [(entry.name, entry.kind) for entry in TarReader(pieces_of(Bytes(layer)))]
 
     assert kinds == [(b"folder/", FOLDER), (b"file", FILE)]
