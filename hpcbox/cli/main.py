@@ -98,7 +98,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code (hpcbox/errors.py lists them)."""
     words = sys.argv[1:] if words is None else words
     try:
-        return _run(words)
+        code = _run(words)
+        # Here, where somebody hears of it, and not when Python ends.
+        sys.stdout.flush()
     except HpcboxError as error:
         if "--debug" in words:
             raise
@@ -111,6 +113,8 @@ def main(words: Sequence[str] | None = None) -> int:
         # The reader has gone (`hpcbox images | head`): nothing is wrong, and nothing can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    else:
+        return code
 
 
 if __name__ == "__main__":

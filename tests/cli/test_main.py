@@ -1,5 +1,6 @@
 """The command line as a person or script meets it: real processes."""
 
+import os
 import subprocess
 import sys
 
@@ -110,3 +111,19 @@ def test_a_shell_that_is_not_known_is_refused() -> None:
 
     assert result.returncode == 64
     assert "bash" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["completion", "bash"], ["settings"]])
+def test_a_reader_that_goes_early_is_no_error(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-m", "hpcbox", *words],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(writing)
+        os.close(reading)
+        _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (0, "")
