@@ -121,6 +121,7 @@ def test_a_reader_that_goes_early_is_no_error(words: list[str]) -> None:
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
     ) as process:
         os.close(writing)
         os.close(reading)
