@@ -130,10 +130,16 @@ def release() -> tuple[int, int]:
     return int(major), int(digits)
 
 
-def file_system_type(path: _Path) -> int:
-    """Return the number of a path's file system, as linux/magic.h has it. statfs(2)."""
+def file_system_type(place: _Path | int) -> int:
+    """Return the number of the file system of a path or descriptor, as linux/magic.h has it.
+
+    statfs(2).
+    """
     status = ctypes.create_string_buffer(_STATFS_BYTES)
-    _check("statfs", _LIBC.statfs(ctypes.c_char_p(_path(path)), status))
+    if isinstance(place, int):
+        _check("fstatfs", _LIBC.fstatfs(ctypes.c_int(place), status))
+    else:
+        _check("statfs", _LIBC.statfs(ctypes.c_char_p(_path(place)), status))
     # On 64-bit machines f_type is the first long, and all of ours are.
     return ctypes.c_long.from_buffer(status).value
 

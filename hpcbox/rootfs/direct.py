@@ -2,13 +2,16 @@
 
 A node that pulls gigabytes has better use for its memory: the pages would push out what its jobs
 read, count as memory of the job that pulls, and take longer to fill than the disk takes to write
-(contrib/decisions/0008). Where a file system knows no direct I/O, as tmpfs, pages are used.
+(contrib/decisions/0008). Elsewhere than on a disk of this machine pages are used: a server on the
+network would answer each piece by itself.
 """
 
 import errno
 import fcntl
 import mmap
 import os
+
+from hpcbox import kernel
 
 _BUFFER_BYTES = 2**20
 # Holes begin and end at multiples of this.
@@ -18,6 +21,8 @@ _LEAST_HOLE = 2**14
 # What direct I/O wants positions to be multiples of, nearly everywhere.
 _PAGE = 4096
 _ZEROS = bytes(_BUFFER_BYTES)
+# linux/magic.h: ext2 to ext4, XFS, Btrfs, F2FS, bcachefs.
+_ON_DISKS = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0xCA451A4E})
 
 
 class DirectFile:
@@ -38,7 +43,8 @@ class DirectFile:
         self.used = 0
         # Where the buffer goes.
         self._position = start
-        self._set_direct(wanted=True)
+        if kernel.file_system_type(file) in _ON_DISKS:
+            self._set_direct(wanted=True)
 
     @property
     def room(self) -> int:

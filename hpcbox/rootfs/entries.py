@@ -29,19 +29,17 @@ _ENTRY_ERRORS = frozenset(
 
 
 class Form(NamedTuple):
-    """How large files are written, and folders finished when all entries of a layer are there.
+    """How folders are finished when all entries of a layer are there.
 
     Attributes:
         whiteout: marks a name in an open folder as hidden below.
         opaque: marks all of an open folder as hidden below.
         set_mode: gives an open folder its mode.
-        direct: large files pass the page cache: this pays on a node's own disk.
     """
 
     whiteout: Callable[[bytes, int], None]
     opaque: Callable[[int], None]
     set_mode: Callable[[int, int], None]
-    direct: bool
 
 
 class _Place(NamedTuple):
@@ -127,10 +125,8 @@ class Unpacking:
             self._remove(place)
             file = os.open(place.name, _NEW_FILE, mode, dir_fd=place.folder)
         try:
-            if self._form.direct and entry.size_bytes >= _LARGE_BYTES:
-                _write_direct(file, entry, reader)
-            else:
-                _write(file, entry, reader)
+            write = _write if entry.size_bytes < _LARGE_BYTES else _write_direct
+            write(file, entry, reader)
             if entry.xattrs is not None:
                 _set_xattrs(file, entry.name, policy.kept_attributes(entry.xattrs, entry.name))
             if mode & self._masked:

@@ -60,7 +60,7 @@ class PlainLayer:
         os.mkdir(self.path, 0o755)
         beneath = Beneath(self.path)
         try:
-            form = Form(self._whiteout, self._opaque, self._set_mode, direct=False)
+            form = Form(self._whiteout, self._opaque, self._set_mode)
             unpacked = Unpacking(beneath, budget, form).run(tar.TarReader(tar.pieces_of(stream)))
             self.lists_root = beneath.notes.at(b"").is_listed
         finally:

@@ -14,7 +14,7 @@ from hpcbox.rootfs.settled import SettlingSink
 from hpcbox.store.paths import FOLDER
 from hpcbox.store.sink import Budget, Unpacked
 
-_FORM = Form(whiteouts.make, whiteouts.make_opaque, os.fchmod, direct=True)
+_FORM = Form(whiteouts.make, whiteouts.make_opaque, os.fchmod)
 
 
 class DirectorySink(SettlingSink):

@@ -102,16 +102,18 @@ def test_runs_of_zeros_become_holes(folder: Path) -> None:
     assert status.st_blocks * 512 < 2 * BUFFER
 
 
-def test_large_files_pass_the_page_cache_on_a_disk() -> None:
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
-        opened = new_file(f"{made}/file")
-        file = DirectFile(opened)
+def test_large_files_pass_the_page_cache_on_a_disk_alone(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
+    opened = new_file(os.fspath(folder / "large"))
+    try:
+        DirectFile(opened).append(os.urandom(BUFFER))
 
-        file.append(os.urandom(BUFFER))
-
-        assert fcntl.fcntl(opened, fcntl.F_GETFL) & os.O_DIRECT
-        file.finish()
+        is_direct = bool(fcntl.fcntl(opened, fcntl.F_GETFL) & os.O_DIRECT)
+    finally:
         os.close(opened)
+
+    assert is_direct == (request.node.callspec.params["folder"] == "disk")
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
