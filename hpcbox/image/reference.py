@@ -159,6 +159,8 @@ def _in_registry(text: str, default_registry: str) -> Reference:
     if registry in _HUB_NAMES:
         registry = DOCKER_HUB
         name = name if "/" in name else f"library/{name}"
+    if len(name) > 255:
+        raise _invalid(text, f"its name has {len(name)} characters, 255 are allowed")
     if tag is None and digest is None:
         tag = DEFAULT_TAG
     return Reference(registry, name, tag, digest)
@@ -251,8 +253,6 @@ def _split_tag(text: str, name: str) -> tuple[str, str | None]:
 def _check_name(text: str, name: str) -> None:
     if not name:
         raise _invalid(text, "it names no image", "REGISTRY/NAME:TAG is meant")
-    if len(name) > 255:
-        raise _invalid(text, f"its name has {len(name)} characters, 255 are allowed")
     for part in name.split("/"):
         if _NAME_PART.fullmatch(part):
             continue

@@ -70,6 +70,9 @@ WRONG = {
     "oci:a\tb": "character",
     "docker://user@reg.io/a": "names a user",
     "a" * 2000: "2000 characters",
+    "reg.io/" + "a" * 256: "256 characters, 255",
+    # With the `library/` that the registry wants.
+    "a" * 248: "256 characters, 255",
     "caf\udce9": "character",
 }
 
