@@ -13,14 +13,15 @@ import os
 
 from hpcbox import kernel
 
-_BUFFER_BYTES = 2**20
 # Holes begin and end at multiples of this.
 _PART_BYTES = 2**16
+# Large, for few writes; less than a mebibyte of a hostile layer is read before anybody looks at it.
+_BUFFER_BYTES = 15 * _PART_BYTES
 # Shorter runs of zeros are cheaper written than left out.
 _LEAST_HOLE = 2**14
 # What direct I/O wants positions to be multiples of, nearly everywhere.
 _PAGE = 4096
-_ZEROS = bytes(_BUFFER_BYTES)
+_ZEROS = bytes(2**20)
 # linux/magic.h: ext2 to ext4, XFS, Btrfs, F2FS, bcachefs.
 _ON_DISKS = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0xCA451A4E})
 
