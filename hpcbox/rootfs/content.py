@@ -21,7 +21,7 @@ def new_file(path: str) -> int:
 class KeptTar:
     """A tar that is written to a file, which this object owns, as it is read.
 
-    A reader finds it in the buffer that it is written from, nearly a mebibyte at a time: nothing is
+    A reader finds it in the buffer that it is written from, half a mebibyte at a time: nothing is
     copied for the reader, and many headers are looked at in one go.
     """
 

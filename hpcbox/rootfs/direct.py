@@ -15,8 +15,8 @@ from hpcbox import kernel
 
 # Holes begin and end at multiples of this.
 _PART_BYTES = 2**16
-# Large, for few writes; less than a mebibyte of a hostile layer is read before anybody looks at it.
-_BUFFER_BYTES = 15 * _PART_BYTES
+# So much of a hostile layer may be read before anybody looks at it.
+_BUFFER_BYTES = 2**19
 # Shorter runs of zeros are cheaper written than left out.
 _LEAST_HOLE = 2**14
 # What direct I/O wants positions to be multiples of, nearly everywhere.
