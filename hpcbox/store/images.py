@@ -198,20 +198,43 @@ def note_use(store: str, record: ImageRecord) -> bool:
 
 
 def _forget_ended(store: str) -> None:
-    """Remove the leases of steps that have ended, so that those of the last ones alone remain.
+    """Remove the leases of steps that have ended, so that those of the last ones alone remain."""
+    if not _forget_read(store, are_whole=False):
+        return
+    # One that can't be read: its writer is at it, and holds the lock, or was killed while it was.
+    try:
+        lock = locks.attempt(paths.store_lock(store))
+    except OSError:
+        # Whoever writes the new lease says what is wrong with the store.
+        return
+    if lock is not None:
+        with lock:
+            _forget_read(store, are_whole=True)
 
-    One that can't be read may be in the middle of being written: the collector looks at it again.
+
+def _forget_read(store: str, *, are_whole: bool) -> bool:
+    """Remove leases that have ended; say whether one is left that can't be read.
+
+    `are_whole`: nobody is writing a lease, so one that can't be read belongs to nobody.
     """
     boot = boot_id()
+    is_unread_left = False
     for name in os.listdir(f"{store}/leases"):
         path = f"{store}/leases/{name}"
         try:
             with open(path, encoding="utf-8") as file:
-                table = loads(file.read())
-            if isinstance(table, dict) and not owner_lives(table, boot):
+                text = file.read()
+            try:
+                table = loads(text)
+                ends = not owner_lives(table if isinstance(table, dict) else {}, boot)
+            except (ValueError, KeyError, TypeError):
+                ends = are_whole
+                is_unread_left = is_unread_left or not are_whole
+            if ends:
                 os.unlink(path)
-        except (OSError, ValueError, KeyError, TypeError):
+        except OSError:
             continue
+    return is_unread_left
 
 
 def lease_layers(store: str, name: str, owner_pid: int, layers: list[str], image: str) -> str:

@@ -74,6 +74,23 @@ def test_a_lease_ends_with_its_owner(pulled: tuple[ImageRecord, ImageRecord], st
     assert os.listdir(store / "leases") == []
 
 
+@pytest.mark.parametrize("text", ["", '{"cut short', "[]"])
+def test_a_lease_whose_writer_was_killed_goes_with_the_next_one(
+    pulled: tuple[ImageRecord, ImageRecord], store: Path, text: str
+) -> None:
+    one, _ = pulled
+    (store / "leases/17.0.4711").write_text(text)
+
+    with locks.wait(paths.store_lock(str(store)), shared=True):
+        images.take_lease(str(store), "18", "0", os.getpid(), one)
+        being_written = sorted(os.listdir(store / "leases"))
+    images.take_lease(str(store), "19", "0", os.getpid(), one)
+
+    pid = os.getpid()
+    assert being_written == ["17.0.4711", f"18.0.{pid}"]
+    assert sorted(os.listdir(store / "leases")) == [f"18.0.{pid}", f"19.0.{pid}"]
+
+
 def test_a_lease_needs_a_living_owner(pulled: tuple[ImageRecord, ImageRecord], store: Path) -> None:
     owner = subprocess.Popen(["true"])
     owner.wait()
